@@ -1,0 +1,93 @@
+"""The Estimator API on PyTorch.
+
+import torchestimator as te
+
+def model_fn(features, labels, mode, params):
+    net = te.get_module("net", lambda: torch.nn.Linear(features["x"].shape[1], 3))
+    logits = net(features["x"])
+    if mode == te.ModeKeys.PREDICT:
+        return te.EstimatorSpec(mode, predictions={"probabilities": logits.softmax(-1)})
+    loss = torch.nn.functional.cross_entropy(logits, labels)
+    return te.EstimatorSpec(
+        mode, loss=loss,
+        train_op=te.minimize(loss, lambda p: torch.optim.Adam(p, lr=params["lr"])),
+        eval_metric_ops={"accuracy": te.metrics.accuracy(labels, logits.argmax(-1))})
+
+estimator = te.Estimator(model_fn, model_dir="runs/iris", params={"lr": 0.01})
+estimator.train(input_fn, steps=1000)
+"""
+
+from torchestimator import experimental, export, inputs, metrics, summary
+from torchestimator.checkpoint.damage import CheckpointDamagedError
+from torchestimator.config import RunConfig
+from torchestimator.estimator.estimator import Estimator
+from torchestimator.estimator.exporter import Exporter
+from torchestimator.estimator.specs import EvalSpec, TrainSpec
+from torchestimator.estimator.train_and_evaluate import train_and_evaluate
+from torchestimator.estimator.warm_start import VocabInfo, WarmStartSettings
+from torchestimator.hooks.checkpoint_saver import CheckpointSaverHook, CheckpointSaverListener
+from torchestimator.hooks.feed_fn import FeedFnHook
+from torchestimator.hooks.final_ops import FinalOpsHook
+from torchestimator.hooks.hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
+from torchestimator.hooks.logging_tensor import LoggingTensorHook
+from torchestimator.hooks.nan import NanLossDuringTrainingError, NanTensorHook
+from torchestimator.hooks.profiler import ProfilerHook
+from torchestimator.hooks.step_counter import StepCounterHook
+from torchestimator.hooks.stop import GlobalStepWaiterHook, StopAtStepHook
+from torchestimator.hooks.summary_saver import SummarySaverHook
+from torchestimator.hooks.timer import SecondOrStepTimer
+from torchestimator.mode_keys import ModeKeys
+from torchestimator.model.frame import get_global_step, get_module, get_parameter, identity, name_scope
+from torchestimator.model.module import ModelFnModule
+from torchestimator.spec import EstimatorSpec
+from torchestimator.strategy.single_device import SingleDevice
+from torchestimator.strategy.strategy import Strategy
+from torchestimator.train_op.description import group, minimize
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointDamagedError",
+    "CheckpointSaverHook",
+    "CheckpointSaverListener",
+    "Estimator",
+    "EstimatorSpec",
+    "EvalSpec",
+    "Exporter",
+    "FeedFnHook",
+    "FinalOpsHook",
+    "GlobalStepWaiterHook",
+    "LoggingTensorHook",
+    "ModeKeys",
+    "ModelFnModule",
+    "NanLossDuringTrainingError",
+    "NanTensorHook",
+    "ProfilerHook",
+    "RunConfig",
+    "SecondOrStepTimer",
+    "SessionRunArgs",
+    "SessionRunContext",
+    "SessionRunHook",
+    "SessionRunValues",
+    "SingleDevice",
+    "StepCounterHook",
+    "StopAtStepHook",
+    "Strategy",
+    "SummarySaverHook",
+    "TrainSpec",
+    "VocabInfo",
+    "WarmStartSettings",
+    "experimental",
+    "export",
+    "get_global_step",
+    "get_module",
+    "get_parameter",
+    "group",
+    "identity",
+    "inputs",
+    "metrics",
+    "minimize",
+    "name_scope",
+    "summary",
+    "train_and_evaluate",
+]

@@ -1,0 +1,1 @@
+"""The public face: Estimator and train_and_evaluate."""

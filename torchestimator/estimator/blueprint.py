@@ -1,0 +1,103 @@
+"""Makes, builds and fills models: what every mode of an Estimator has in common."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torchestimator.checkpoint.reader import Checkpoint
+from torchestimator.config import RunConfig
+from torchestimator.estimator.warm_start import WarmStartSettings, warm_start
+from torchestimator.inputs.batch import check_batch
+from torchestimator.inputs.input_fn import open_input
+from torchestimator.log import LOG
+from torchestimator.mode_keys import ModeKeys
+from torchestimator.model.module import ModelFnModule
+from torchestimator.spec import EstimatorSpec
+from torchestimator.strategy.strategy import Batch, Strategy
+from torchestimator.trainer.first_batch import FirstBatch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """A model_fn with everything needed to make models of it and to feed them."""
+
+    model_fn: Callable[..., EstimatorSpec]
+    """The user's function."""
+    params: Mapping[str, Any] | None
+    """Its hyperparameters, None where none were given."""
+    config: RunConfig
+    """Settings, with the model_dir filled in."""
+    seed: int
+    """From which each name's seed is derived."""
+    strategy: Strategy
+    """Where models run."""
+    warm_start: WarmStartSettings | None
+    """Weights to start from where there is no checkpoint."""
+
+    def open(
+        self, input_fn: Callable[..., Any], mode: str, position: dict[str, Any] | None = None
+    ) -> FirstBatch | None:
+        """Opens an input and reads its first batch; None where there is none.
+
+        Args:
+            input_fn: the user's function.
+            mode: passed on to it.
+            position: where to go on, from a checkpoint.
+        """
+        source = open_input(input_fn, mode, self.params, self.config, self.strategy.input_context())
+        try:
+            if position is not None and not source.load_state_dict(position):
+                LOG.warning(
+                    "The input can't tell or find its position: it starts from its beginning, and the resumed run sees "
+                    "other batches than an undisturbed one would have."
+                )
+            stream = self.strategy.stream(
+                source, prefetch=self.config.prefetch_batches, keep_strings=mode == ModeKeys.PREDICT
+            )
+            try:
+                first = FirstBatch(stream)
+            except StopIteration:
+                stream.close()
+                return None
+            check_batch(first.first.features, first.first.labels)
+        except BaseException:
+            source.close()
+            raise
+        return first
+
+    def build(self, batch: Batch, mode: str) -> tuple[ModelFnModule, EstimatorSpec]:
+        """A new model, built from a batch, with its initial weights."""
+        module = ModelFnModule(
+            self.model_fn,
+            params=self.params,
+            config=self.config,
+            model_dir=self.config.model_dir,
+            seed=self.seed,
+            device=self.strategy.device,
+        )
+        LOG.debug("Calling model_fn.")
+        spec = module.build(batch.features, batch.labels, mode)
+        LOG.debug("Done calling model_fn.")
+        return module, spec
+
+    def initialise(self, module: ModelFnModule, checkpoint: Checkpoint | None) -> None:
+        """Fills a built model from a checkpoint; without one, from the warm start if there is any.
+
+        What only the checkpoint has (a part of the model that only training uses) is left out.
+
+        Raises:
+            ValueError: the checkpoint lacks names that the model has, or has them in other shapes.
+        """
+        if checkpoint is None:
+            if self.warm_start is not None:
+                warm_start(module, self.warm_start)
+            return
+        LOG.info("Restoring parameters from %s", checkpoint.path)
+        differences = checkpoint.load_model(module.state_dict(), strict=False)
+        if differences.missing:
+            raise ValueError(
+                f"The checkpoint {checkpoint.path} lacks {len(differences.missing)} tensors that the model has: "
+                f"{list(differences.missing[:10])}. It was written by another model_fn, or by one that makes other "
+                "modules in training. Every module must be asked for in the TRAIN call as well."
+            )
+        module.global_step = checkpoint.step

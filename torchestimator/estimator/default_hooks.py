@@ -1,0 +1,73 @@
+"""The hooks that every training and evaluation has, in the original's order and cadence."""
+
+import sys
+from collections.abc import Sequence
+
+from torchestimator.checkpoint.store import CheckpointStore
+from torchestimator.config import RunConfig
+from torchestimator.hooks.checkpoint_saver import CheckpointSaverHook, CheckpointSaverListener
+from torchestimator.hooks.hook import SessionRunHook
+from torchestimator.hooks.logging_tensor import LoggingTensorHook
+from torchestimator.hooks.nan import NanTensorHook
+from torchestimator.hooks.progress import ProgressBarHook
+from torchestimator.hooks.step_counter import StepCounterHook
+from torchestimator.hooks.stop import StopAtStepHook
+from torchestimator.hooks.summary_saver import SummarySaverHook
+from torchestimator.spec import EstimatorSpec
+
+
+def training_hooks(
+    config: RunConfig,
+    store: CheckpointStore,
+    spec: EstimatorSpec,
+    user_hooks: Sequence[SessionRunHook],
+    listeners: Sequence[CheckpointSaverListener],
+    stop: StopAtStepHook | None,
+) -> list[SessionRunHook]:
+    """All hooks of a training: checkpoints, the spec's for the chief, step counter, summaries, the
+    user's, the stop, NaN watch, log lines (or the progress bar), the spec's.
+
+    Raises:
+        ValueError: there are listeners, but nothing saves checkpoints.
+    """
+    chief_hooks, spec_hooks = list(spec.training_chief_hooks or ()), list(spec.training_hooks or ())
+    savers: list[SessionRunHook] = [
+        hook for hook in (*user_hooks, *chief_hooks, *spec_hooks) if isinstance(hook, CheckpointSaverHook)
+    ]
+    own_saver: list[SessionRunHook] = []
+    if not savers and (config.save_checkpoints_steps or config.save_checkpoints_secs):
+        own_saver = [
+            CheckpointSaverHook(
+                store.model_dir, config.save_checkpoints_secs or None, config.save_checkpoints_steps or None, store
+            )
+        ]
+    _add_listeners([*own_saver, *savers], listeners)
+    every = config.log_step_count_steps
+    show_bar = sys.stderr.isatty() if config.progress_bar is None else config.progress_bar
+    hooks: list[SessionRunHook] = [*own_saver, *chief_hooks]
+    if every:
+        hooks.append(StepCounterHook(every, output_dir=store.model_dir, log=not show_bar))
+    if config.save_summary_steps:
+        hooks.append(SummarySaverHook(config.save_summary_steps, output_dir=store.model_dir))
+    hooks += user_hooks
+    if stop is not None:
+        hooks.append(stop)
+    hooks.append(NanTensorHook(every_n_steps=every or 100))
+    if show_bar:
+        hooks.append(ProgressBarHook(stop, every))
+    elif every:
+        hooks.append(LoggingTensorHook({"loss": "loss", "step": "step"}, every_n_iter=every))
+    return hooks + spec_hooks
+
+
+def _add_listeners(savers: Sequence[SessionRunHook], listeners: Sequence[CheckpointSaverListener]) -> None:
+    if not listeners:
+        return
+    for saver in savers:
+        if isinstance(saver, CheckpointSaverHook):
+            saver.listeners += [listener for listener in listeners if listener not in saver.listeners]
+            return
+    raise ValueError(
+        "`saving_listeners` need checkpoints, but none are saved. Set save_checkpoints_steps or save_checkpoints_secs "
+        "in te.RunConfig."
+    )

@@ -1,0 +1,21 @@
+"""The counterpart of tf.estimator.experimental."""
+
+from torchestimator.hooks.early_stopping import (
+    make_early_stopping_hook,
+    stop_if_higher_hook,
+    stop_if_lower_hook,
+    stop_if_no_decrease_hook,
+    stop_if_no_increase_hook,
+)
+from torchestimator.hooks.in_memory_evaluator import InMemoryEvaluatorHook
+from torchestimator.hooks.stop import make_stop_at_checkpoint_step_hook
+
+__all__ = [
+    "InMemoryEvaluatorHook",
+    "make_early_stopping_hook",
+    "make_stop_at_checkpoint_step_hook",
+    "stop_if_higher_hook",
+    "stop_if_lower_hook",
+    "stop_if_no_decrease_hook",
+    "stop_if_no_increase_hook",
+]

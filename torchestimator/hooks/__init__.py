@@ -1,0 +1,1 @@
+"""Code that runs around the steps of a loop."""

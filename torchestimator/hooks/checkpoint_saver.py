@@ -1,0 +1,118 @@
+"""CheckpointSaverHook: checkpoints at a cadence, and listeners around them."""
+
+from collections.abc import Sequence
+
+from torchestimator.checkpoint.store import CheckpointStore
+from torchestimator.hooks.hook import Session, SessionRunContext, SessionRunHook, SessionRunValues
+from torchestimator.hooks.timer import SecondOrStepTimer
+from torchestimator.log import LOG
+from torchestimator.summary.writer import event_writer
+
+
+class CheckpointSaverListener:
+    """Code that runs around each checkpoint; override any of the four methods."""
+
+    def begin(self) -> None:
+        """Called once, before anything runs."""
+
+    def before_save(self, session: Session, global_step_value: int) -> None:  # noqa: ARG002
+        """Called before each checkpoint is written."""
+        return
+
+    def after_save(self, session: Session, global_step_value: int) -> bool | None:  # noqa: ARG002
+        """Called after each checkpoint; True asks for training to stop.
+
+        The answer counts for the periodic checkpoints, not for the one at the start or the end.
+        """
+        return None
+
+    def end(self, session: Session, global_step_value: int) -> None:  # noqa: ARG002
+        """Called after a clean stop, after the last checkpoint."""
+        return
+
+
+class CheckpointSaverHook(SessionRunHook):
+    """Writes a checkpoint when training starts, every so many steps or seconds, and at the end.
+
+    Args:
+        checkpoint_dir: the model_dir.
+        save_secs: seconds between checkpoints.
+        save_steps: steps between checkpoints.
+        saver: the store that writes them; None: one for `checkpoint_dir` that keeps the newest five.
+        checkpoint_basename: the name is fixed; must be "model.ckpt".
+        scaffold: no counterpart, must be None.
+        listeners: called around each checkpoint.
+        save_graph_def: no counterpart, must be None.
+
+    Raises:
+        ValueError: not exactly one cadence is given, or an argument without meaning.
+    """
+
+    def __init__(
+        self,
+        checkpoint_dir: str,
+        save_secs: float | None = None,
+        save_steps: int | None = None,
+        saver: CheckpointStore | None = None,
+        checkpoint_basename: str = "model.ckpt",
+        scaffold: None = None,
+        listeners: Sequence[CheckpointSaverListener] | None = None,
+        save_graph_def: None = None,
+    ) -> None:
+        if scaffold is not None or save_graph_def is not None:
+            raise ValueError(
+                "`scaffold` and `save_graph_def` have no meaning here: checkpoints hold tensors and JSON. "
+                "Remove the argument."
+            )
+        if checkpoint_basename != "model.ckpt":
+            raise ValueError(
+                '`checkpoint_basename` must be "model.ckpt", which readers look for. Received: '
+                f"{checkpoint_basename!r}."
+            )
+        self._timer = SecondOrStepTimer(save_secs, save_steps)
+        self.checkpoint_dir = checkpoint_dir
+        self._store = saver
+        self.listeners = list(listeners or ())
+
+    def begin(self) -> None:
+        """Opens the model_dir for writing."""
+        LOG.info("Create CheckpointSaverHook.")
+        if self._store is None:
+            self._store = CheckpointStore(self.checkpoint_dir)
+        self._timer.reset()
+        for listener in self.listeners:
+            listener.begin()
+
+    def after_create_session(self, session: Session, coord: None) -> None:  # noqa: ARG002
+        """Saves the state that training starts from."""
+        self._save(session)
+
+    def after_run(self, run_context: SessionRunContext, run_values: SessionRunValues) -> None:  # noqa: ARG002
+        """Saves where it is due."""
+        if self._timer.should_trigger_for_step(run_context.global_step) and self._save(run_context.session):
+            run_context.request_stop()
+
+    def end(self, session: Session) -> None:
+        """Saves the last step, unless that is done."""
+        step = session.global_step
+        if step != self._timer.last_triggered_step():
+            self._save(session)
+        for listener in self.listeners:
+            listener.end(session, step)
+
+    def _save(self, session: Session) -> bool:
+        assert self._store is not None
+        step = session.global_step
+        LOG.debug("Calling checkpoint listeners before saving checkpoint %d.", step)
+        for listener in self.listeners:
+            listener.before_save(session, step)
+        self._timer.update_last_triggered_step(step)
+        path = session.save(self._store)
+        LOG.info("Saved checkpoint for step %d: %s", step, path)
+        event_writer(self.checkpoint_dir).checkpoint_saved(step, path)
+        stop = False
+        for listener in self.listeners:
+            if listener.after_save(session, step):
+                LOG.info("A CheckpointSaverListener asks to stop training: %r", listener)
+                stop = True
+        return stop

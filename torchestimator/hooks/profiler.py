@@ -1,0 +1,76 @@
+"""ProfilerHook: where the time of a step goes."""
+
+import os
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity
+
+from torchestimator.hooks.hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
+from torchestimator.hooks.timer import SecondOrStepTimer
+from torchestimator.log import LOG
+
+
+class ProfilerHook(SessionRunHook):
+    """Records single steps with torch.profiler, as `<output_dir>/timeline-<step>.json`.
+
+    The files are Chrome traces: open them at ui.perfetto.dev or in chrome://tracing. The first step
+    is never recorded, since it is not typical.
+
+    Args:
+        save_steps: steps between recordings.
+        save_secs: seconds between recordings.
+        output_dir: folder of the traces.
+        show_dataflow: whether to record the shapes of each operation's inputs.
+        show_memory: whether to record memory.
+
+    Raises:
+        ValueError: not exactly one cadence is given.
+    """
+
+    def __init__(
+        self,
+        save_steps: int | None = None,
+        save_secs: float | None = None,
+        output_dir: str = "",
+        show_dataflow: bool = True,
+        show_memory: bool = False,
+    ) -> None:
+        self._timer = SecondOrStepTimer(save_secs, save_steps)
+        self._output_dir = output_dir
+        self._show_dataflow = show_dataflow
+        self._show_memory = show_memory
+        self._profile: Any = None
+
+    def begin(self) -> None:
+        """Starts counting anew."""
+        self._timer.reset()
+        self._profile = None
+
+    def before_run(self, run_context: SessionRunContext) -> SessionRunArgs | None:
+        """Starts a recording where one is due."""
+        step = run_context.global_step
+        if self._timer.last_triggered_step() is None:
+            self._timer.update_last_triggered_step(step)
+        elif self._timer.should_trigger_for_step(step):
+            activities = [ProfilerActivity.CPU]
+            if torch.cuda.is_available():
+                activities.append(ProfilerActivity.CUDA)
+            self._profile = torch.profiler.profile(
+                activities=activities, record_shapes=self._show_dataflow, profile_memory=self._show_memory
+            )
+            self._profile.start()
+        return None
+
+    def after_run(self, run_context: SessionRunContext, run_values: SessionRunValues) -> None:  # noqa: ARG002
+        """Ends and writes it."""
+        if self._profile is None:
+            return
+        profile, self._profile = self._profile, None
+        profile.stop()
+        step = run_context.global_step
+        self._timer.update_last_triggered_step(step)
+        os.makedirs(self._output_dir or ".", exist_ok=True)
+        path = os.path.join(self._output_dir, f"timeline-{step}.json")
+        LOG.info("Saving the timeline of step %d to %s.", step, path)
+        profile.export_chrome_trace(path)

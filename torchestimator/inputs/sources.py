@@ -1,0 +1,165 @@
+"""Iterators over the inputs that users bring: iterables, datasets, and functions called for each batch."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from torchestimator.inputs.iterator import InputIterator, InputMismatchError, is_exhausted
+
+
+def split_item(item: Any) -> tuple[Any, Any]:
+    """Returns an element of an input as `(features, labels)`.
+
+    A tuple or list of two is a pair (a DataLoader collates pairs into lists); of one, features without labels (a
+    TensorDataset of one tensor); anything else is features.
+
+    Raises:
+        ValueError: for tuples and lists of other lengths.
+    """
+    if type(item) is tuple and len(item) == 2:
+        return item
+    if isinstance(item, (tuple, list)):
+        if len(item) == 2:
+            return item[0], item[1]
+        if len(item) == 1:
+            return item[0], None
+        kinds = ", ".join(type(part).__name__ for part in item)
+        raise ValueError(
+            f"Each element of an input must be features or a pair (features, labels). "
+            f"Received: a {type(item).__name__} of {len(item)} elements ({kinds}). "
+            'Several features go into a dict: yield {"a": a, "b": b}, labels.'
+        )
+    return item, None
+
+
+class IterableInput(InputIterator):
+    """The elements of any iterable: a DataLoader, a generator, a list of batches.
+
+    The position is the iterable's own if it has `state_dict` and `load_state_dict` (torchdata's StatefulDataLoader);
+    otherwise only its end is known.
+    """
+
+    def __init__(self, iterable: Iterable[Any]) -> None:
+        self._iterable = iterable
+        self._iterator: Iterator[Any] | None = None
+        self._exhausted = False
+        self._closed = False
+        self._stateful = hasattr(iterable, "state_dict") and hasattr(iterable, "load_state_dict")
+        self.runs_ahead = not self._stateful
+        self.in_memory = isinstance(iterable, (list, tuple))
+
+    def __next__(self) -> tuple[Any, Any]:
+        if self._iterator is None:
+            if self._exhausted or self._closed:
+                raise StopIteration
+            self._iterator = iter(self._iterable)  # only now: a state has to be loaded before
+        try:
+            item = next(self._iterator)
+        except StopIteration:
+            self._exhausted = True
+            self._iterator = None
+            raise
+        return split_item(item)
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Returns the iterable's own state, the fact that it has ended, or None."""
+        if self._exhausted:
+            return {"exhausted": True}
+        if self._stateful:
+            return {"loader": self._iterable.state_dict()}  # type: ignore[attr-defined]
+        return None
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> bool:
+        """Gives the iterable its own state back.
+
+        Raises:
+            InputMismatchError: if the iterable has states, but this one is of another kind of input.
+        """
+        if state is None or is_exhausted(state) or not self._stateful:
+            return super().load_state_dict(state)
+        if "loader" not in state:
+            raise InputMismatchError(
+                "The checkpoint's input position is not that of a loader with a state. "
+                f"Received: a position with {sorted(state)}. Use the input that the run was started with."
+            )
+        self._iterable.load_state_dict(state["loader"])  # type: ignore[attr-defined]
+        return True
+
+    def close(self) -> None:
+        """Ends a generator, so that its `finally` runs now, and lets go of a loader's workers."""
+        iterator, self._iterator, self._closed = self._iterator, None, True
+        if iterator is not None and hasattr(iterator, "close"):
+            iterator.close()
+
+
+class DatasetItems(InputIterator):
+    """The items of a map-style Dataset in the order of their index; the position is the index."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self._length: int | None = len(dataset) if hasattr(dataset, "__len__") else None
+        self._index = 0
+
+    def __next__(self) -> tuple[Any, Any]:
+        if self._index == self._length:
+            raise StopIteration
+        try:
+            item = self._dataset[self._index]
+        except IndexError:
+            if self._length is not None:
+                raise
+            self._length = self._index  # without a length, the end is where the indices stop
+            raise StopIteration from None
+        self._index += 1
+        return split_item(item)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the index of the next item."""
+        state: dict[str, Any] = {"item": self._index, "items": self._length}
+        if self._index == self._length:
+            state["exhausted"] = True
+        return state
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> bool:
+        """Goes to the item.
+
+        Raises:
+            InputMismatchError: if the state is of another kind of input, or the Dataset has another length.
+        """
+        if state is None or is_exhausted(state):
+            return super().load_state_dict(state)
+        if "item" not in state or state["items"] != self._length:
+            was = f"{state['items']} items" if "item" in state else f"a position with {sorted(state)}"
+            raise InputMismatchError(
+                "The checkpoint's input position belongs to another Dataset. "
+                f"Received: {was}, for a Dataset of {self._length} items. Use the Dataset the run was started with."
+            )
+        self._index = state["item"]
+        return True
+
+
+class RepeatedCall(InputIterator):
+    """The batches of a function that returns one at each call, and raises StopIteration at the end.
+
+    Args:
+        call: the function.
+        first: what it returned to the call by which its kind was found out.
+    """
+
+    def __init__(self, call: Callable[[], Any], first: Any) -> None:
+        self._call = call
+        self._first: list[Any] = [first]
+        self._exhausted = False
+
+    def __next__(self) -> tuple[Any, Any]:
+        if self._exhausted:
+            raise StopIteration
+        try:
+            item = self._first.pop() if self._first else self._call()
+        except StopIteration:
+            self._exhausted = True
+            raise
+        return split_item(item)
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Returns None, or that the end has come: a function does not tell where it is."""
+        return {"exhausted": True} if self._exhausted else None

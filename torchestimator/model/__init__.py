@@ -1,0 +1,1 @@
+"""How a model_fn becomes an nn.Module."""

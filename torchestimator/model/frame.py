@@ -1,0 +1,179 @@
+"""The frame: what get_module and its companions know while a model_fn runs.
+
+It is the only ambient state of the package. It exists only during a call of model_fn, and each
+thread has its own, so that several predictors can run at once.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class VariableStore(Protocol):
+    """Where the frame's modules and parameters live: the ModelFnModule."""
+
+    def module_named(self, name: str, factory: Callable[[], M]) -> M:
+        """The submodule of that scoped name; made by `factory` on first use."""
+
+    def parameter_named(self, name: str, factory: Callable[[], Tensor]) -> nn.Parameter:
+        """The parameter of that scoped name; made by `factory` on first use."""
+
+    def step_tensor(self) -> Tensor:
+        """[] int64, the global step on the model's device."""
+
+
+class Frame:
+    """One call of a model_fn."""
+
+    __slots__ = ("in_factory", "named", "scope", "store")
+
+    def __init__(self, store: VariableStore) -> None:
+        self.store = store
+        self.scope = ""
+        self.named: dict[str, Tensor] = {}
+        self.in_factory = False
+
+
+class _Frames(threading.local):
+    def __init__(self) -> None:
+        self.stack: list[Frame] = []
+
+
+FRAMES = _Frames()
+
+
+def _current(function: str) -> Frame:
+    if not FRAMES.stack:
+        raise RuntimeError(
+            f"`te.{function}` was called outside a model_fn. It belongs into the function that is given to "
+            "te.Estimator(model_fn), which calls it once per batch."
+        )
+    return FRAMES.stack[-1]
+
+
+def get_module(name: str, factory: Callable[[], M]) -> M:
+    """The submodule called `name`: made by `factory` on the first call, the same one ever after.
+
+    What tf.get_variable was for variables. model_fn runs once per batch, so layers can't be made in
+    it directly; they are asked for by name:
+
+        net = te.get_module("net", lambda: ConvNet(x.shape[1], params["width"]))
+
+    The factory runs once, when the first real batch is there, so sizes may come from the features.
+    It runs under a seed derived from (config.random_seed, name): the same initial weights whatever
+    the order of creation, the device or the number of replicas. Asking twice for one name within
+    a model_fn shares the weights.
+
+    Args:
+        name: within the enclosing name scopes; checkpoints call the parameters
+            `<scopes>/<name>.<parameter>`. No dots.
+        factory: a function without arguments that returns an nn.Module.
+
+    Raises:
+        RuntimeError: outside a model_fn; or the name is new although the model is already built.
+        TypeError: `factory` is not a function, or does not return a module.
+    """
+    frame = _current("get_module")
+    return frame.store.module_named(frame.scope + name, factory)
+
+
+def get_parameter(name: str, factory: Callable[[], Tensor]) -> nn.Parameter:
+    """The parameter called `name`: made by `factory` on the first call, the same one ever after.
+
+        bias = te.get_parameter("bias", lambda: torch.zeros(10))
+
+    Args:
+        name: within the enclosing name scopes. No dots.
+        factory: a function without arguments that returns a tensor or an nn.Parameter. A floating
+            point tensor becomes a trainable parameter, any other a fixed one.
+
+    Raises:
+        RuntimeError: outside a model_fn; or the name is new although the model is already built.
+        TypeError: `factory` is not a function, or does not return a tensor.
+    """
+    frame = _current("get_parameter")
+    return frame.store.parameter_named(frame.scope + name, factory)
+
+
+class name_scope(AbstractContextManager[str]):  # noqa: N801 - the original's name, used as a function
+    """Prefixes the names asked for inside it: `with te.name_scope("tower"): ...`.
+
+    Scopes nest, and entering one twice continues it. Names of modules, parameters, identities and
+    summaries get the prefix `tower/`.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not name:
+            raise ValueError('`name` of a name scope must not be empty. Received: "".')
+        self._name = name
+        self._outer = ""
+
+    def __enter__(self) -> str:
+        frame = _current("name_scope")
+        self._outer = frame.scope
+        frame.scope = f"{self._outer}{self._name}/"
+        return frame.scope
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _current("name_scope").scope = self._outer
+
+
+def get_global_step() -> Tensor:
+    """[] int64: the number of training steps completed before this call, as a tensor.
+
+    A tensor and not a number, so that a step that depends on it need not be compiled anew each time.
+
+    Raises:
+        RuntimeError: outside a model_fn.
+    """
+    return _current("get_global_step").store.step_tensor()
+
+
+def identity(tensor: Tensor, name: str) -> Tensor:
+    """Names a tensor so that hooks can ask for it, and returns it unchanged.
+
+        hidden = te.identity(net(x), "hidden")
+        ... te.LoggingTensorHook(["hidden"], every_n_iter=100)
+
+    Costs nothing where no hook asks: nothing is copied.
+
+    Raises:
+        RuntimeError: outside a model_fn.
+        TypeError: `tensor` is not a tensor.
+    """
+    frame = _current("identity")
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"`tensor` must be a tensor. Received: {type(tensor).__name__} for the name {name!r}.")
+    frame.named[frame.scope + name] = tensor
+    return tensor
+
+
+def current_scope() -> str:
+    """The prefix of the enclosing name scopes, "" outside a model_fn."""
+    return FRAMES.stack[-1].scope if FRAMES.stack else ""
+
+
+def _refuse_bare_layers(module: nn.Module, name: str, value: Tensor | None) -> None:
+    """Stops `nn.Linear(...)` in a model_fn: it would get fresh random weights at every step."""
+    if value is None or not FRAMES.stack or FRAMES.stack[-1].in_factory:
+        return
+    kind = type(module).__name__
+    raise RuntimeError(
+        f"A layer with weights, {kind}, was made directly inside model_fn (at its {name!r}). model_fn runs once per "
+        "batch, so the layer would start from fresh random weights at every step and never be trained. "
+        f'Ask for it by name instead: te.get_module("{kind.lower()}", lambda: {kind}(...))'
+    )
+
+
+# Once per process; without a running model_fn the check ends at its first comparison.
+torch.nn.modules.module.register_module_parameter_registration_hook(_refuse_bare_layers)
+torch.nn.modules.module.register_module_buffer_registration_hook(_refuse_bare_layers)

@@ -1,0 +1,44 @@
+"""Seeds that depend on names, and random states that are put back."""
+
+import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def derive_seed(base: int, name: str) -> int:
+    """A seed in [0, 2**63) that is a fixed function of a base seed and a name.
+
+    Derived by hashing, so that neighbouring base seeds or names give unrelated streams.
+    """
+    digest = hashlib.sha256(f"{base}/{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@contextmanager
+def forked_random(device: torch.device | None = None, seed: int | None = None) -> Iterator[None]:
+    """Runs a block on its own random numbers and puts the global generators back afterwards.
+
+    Covers torch (CPU, and `device` where it has a generator of its own), NumPy's global generator
+    and Python's `random`: a factory may use any of them.
+
+    Args:
+        device: whose generator is to be kept besides the CPU's.
+        seed: what the generators start from inside; None: their current states.
+    """
+    cuda = [device] if device is not None and device.type == "cuda" else []
+    numpy_state = np.random.get_state()
+    python_state = random.getstate()
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            if seed is not None:
+                torch.manual_seed(seed)
+                np.random.seed(seed % 2**32)
+                random.seed(seed)
+            yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)

@@ -1,0 +1,1 @@
+"""Where models run: one contract, one file per way."""

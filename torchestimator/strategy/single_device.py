@@ -1,0 +1,129 @@
+"""One process, one device: a CPU or a CUDA device."""
+
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torchestimator.inputs.batch import to_tensors
+from torchestimator.inputs.input_context import InputContext
+from torchestimator.inputs.iterator import InputIterator
+from torchestimator.inputs.prefetch import batches_of
+from torchestimator.metrics.metric import Metric
+from torchestimator.strategy.cuda_copy import CudaStream
+from torchestimator.strategy.host import to_arrays
+from torchestimator.strategy.strategy import Batch, BatchStream, Strategy
+
+
+class SingleDevice(Strategy):
+    """Runs on one device of this machine.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1", ...; None: CUDA if there is any, else the CPU.
+
+    Raises:
+        ValueError: the name is no device, or one of a kind this strategy does not run on.
+    """
+
+    def __init__(self, device: str | torch.device | None = None) -> None:
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            self.device = torch.device(device)
+        except RuntimeError as error:
+            raise ValueError(f'`device` must be a name such as "cpu" or "cuda:0". Received: {device!r}.') from error
+        if self.device.type not in ("cpu", "cuda"):
+            raise ValueError(f'`device` must be a "cpu" or "cuda" device. Received: {device!r}.')
+        if self.device.type == "cuda" and self.device.index is None:
+            self.device = torch.device("cuda", 0)
+
+    def __repr__(self) -> str:
+        return f"SingleDevice({str(self.device)!r})"
+
+    def setup(self) -> None:
+        """See `Strategy.setup`."""
+        if self.device.type == "cuda" and (self.device.index or 0) >= torch.cuda.device_count():
+            raise RuntimeError(
+                f"The device {self.device} is not there: torch sees {torch.cuda.device_count()} CUDA device(s). "
+                'Use te.SingleDevice("cpu"), or check the driver and CUDA_VISIBLE_DEVICES.'
+            )
+
+    def input_context(self) -> InputContext:
+        """See `Strategy.input_context`."""
+        return InputContext()
+
+    def stream(self, source: InputIterator, *, prefetch: int, keep_strings: bool) -> BatchStream:
+        """See `Strategy.stream`."""
+        to_batch = functools.partial(_to_batch, keep_strings=keep_strings)
+        if self.device.type == "cuda":
+            return CudaStream(source, to_batch, self.device, prefetch)
+        return batches_of(source, to_batch, 0 if source.in_memory else prefetch)
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """See `Strategy.place`."""
+        return module
+
+    def autocast(self, precision: str) -> Callable[[], AbstractContextManager[None]] | None:
+        """See `Strategy.autocast`."""
+        if precision == "32":
+            return None
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float16
+        return functools.partial(torch.autocast, self.device.type, dtype=dtype)
+
+    def scaler(self, precision: str) -> torch.amp.GradScaler | None:
+        """See `Strategy.scaler`."""
+        return torch.amp.GradScaler(self.device.type) if precision == "16" else None
+
+    def backward(
+        self,
+        loss: Tensor,
+        inputs: list[nn.Parameter] | None,
+        retain_graph: bool,
+        update_follows: bool,  # noqa: ARG002 - one replica has nothing to synchronise
+    ) -> None:
+        """See `Strategy.backward`."""
+        loss.backward(retain_graph=retain_graph, inputs=inputs)  # type: ignore[no-untyped-call]
+
+    def end_step(self) -> None:
+        """See `Strategy.end_step`."""
+
+    def to_host(self, tensors: Sequence[Tensor]) -> list[np.ndarray[Any, Any]]:
+        """See `Strategy.to_host`."""
+        return to_arrays(tensors)
+
+    def reduce(self, metrics: Sequence[Metric]) -> None:
+        """See `Strategy.reduce`: one replica has everything already."""
+
+    def agree(self, flag: bool) -> bool:
+        """See `Strategy.agree`."""
+        return flag
+
+    def barrier(self) -> None:
+        """See `Strategy.barrier`."""
+
+    def random_state(self) -> dict[str, bytes]:
+        """See `Strategy.random_state`."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return {name: state.numpy().tobytes() for name, state in states.items()}
+
+    def set_random_state(self, state: dict[str, bytes]) -> None:
+        """See `Strategy.set_random_state`."""
+        torch.set_rng_state(_as_tensor(state["cpu"]))
+        if self.device.type == "cuda" and "cuda" in state:
+            torch.cuda.set_rng_state(_as_tensor(state["cuda"]), self.device)
+
+
+def _as_tensor(state: bytes) -> Tensor:
+    return torch.from_numpy(np.frombuffer(state, dtype=np.uint8).copy())
+
+
+def _to_batch(raw: tuple[Any, Any], *, keep_strings: bool) -> Batch:
+    features, strings = to_tensors(raw[0], keep_strings)
+    labels = None if raw[1] is None else to_tensors(raw[1], False, "labels")[0]
+    return Batch(features, labels, strings)

@@ -1,0 +1,139 @@
+"""The contract between the loops and the place where they run."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torchestimator.inputs.batch import Strings
+from torchestimator.inputs.input_context import InputContext
+from torchestimator.inputs.iterator import InputIterator
+from torchestimator.metrics.metric import Metric
+
+
+class Batch(NamedTuple):
+    """One batch on the device."""
+
+    features: Any
+    """[batch, ...] a tensor or a nested dict of such."""
+    labels: Any
+    """Likewise, or None."""
+    strings: Strings
+    """The string features as they came, by their place; filled for prediction only."""
+
+
+class BatchStream(Protocol):
+    """Batches on the device, in order."""
+
+    @property
+    def wait_secs(self) -> float:
+        """Seconds the loop has waited for data so far."""
+
+    def __next__(self) -> Batch:
+        """The next batch; StopIteration at the end of the input."""
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """The input's position after the batches given out so far; None where it can't be told."""
+
+    def close(self) -> None:
+        """Stops reading ahead and frees what the input holds."""
+
+
+class Strategy(ABC):
+    """Where a model runs and how its replicas work together.
+
+    The loops call nothing of devices or processes but these methods, so a new way of running is a
+    new file with a new subclass.
+    """
+
+    device: torch.device
+    """Where the model's tensors live."""
+    rank: int = 0
+    """Index of this process."""
+    num_replicas: int = 1
+    """Number of copies of the model that see different data."""
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes checkpoints and summaries."""
+        return self.rank == 0
+
+    @abstractmethod
+    def setup(self) -> None:
+        """Called once by the Estimator before anything is placed; makes the device ready.
+
+        Raises:
+            RuntimeError: the device is not there.
+        """
+
+    @abstractmethod
+    def input_context(self) -> InputContext:
+        """Called before input_fn: which part of the data this process reads."""
+
+    @abstractmethod
+    def stream(self, source: InputIterator, *, prefetch: int, keep_strings: bool) -> BatchStream:
+        """Called by each loop: turns the user's batches into batches on the device.
+
+        Args:
+            source: the opened input.
+            prefetch: batches to prepare ahead.
+            keep_strings: whether the original strings are wanted.
+        """
+
+    @abstractmethod
+    def place(self, module: nn.Module) -> nn.Module:
+        """Called once after building: what the loop calls instead of the module, itself or a wrapper."""
+
+    @abstractmethod
+    def autocast(self, precision: str) -> Callable[[], AbstractContextManager[None]] | None:
+        """Called per loop: makes the context of a forward pass; None where none is needed."""
+
+    @abstractmethod
+    def scaler(self, precision: str) -> torch.amp.GradScaler | None:
+        """Called once per training: loss scaling where the precision needs it."""
+
+    @abstractmethod
+    def backward(
+        self, loss: Tensor, inputs: list[nn.Parameter] | None, retain_graph: bool, update_follows: bool
+    ) -> None:
+        """Called in each step: adds the gradients of `loss` to the parameters.
+
+        Args:
+            loss: [] what is differentiated.
+            inputs: the parameters that are to get gradients; None: all.
+            retain_graph: whether another backward pass over the same graph follows.
+            update_follows: whether the parameters are updated after this batch, which is when
+                replicas must have the same gradients.
+        """
+
+    @abstractmethod
+    def end_step(self) -> None:
+        """Called after each step: the boundary at which lazy devices start their work."""
+
+    @abstractmethod
+    def to_host(self, tensors: Sequence[Tensor]) -> list[np.ndarray[Any, Any]]:
+        """Called when values are wanted on the host: all copies in one go, one wait."""
+
+    @abstractmethod
+    def reduce(self, metrics: Sequence[Metric]) -> None:
+        """Called once per evaluation, on every process: adds up the metrics of all replicas in place."""
+
+    @abstractmethod
+    def agree(self, flag: bool) -> bool:
+        """Called at fixed points, on every process: whether any process says yes."""
+
+    @abstractmethod
+    def barrier(self) -> None:
+        """Called on every process: waits until all have come here."""
+
+    @abstractmethod
+    def random_state(self) -> dict[str, bytes]:
+        """Called at each checkpoint: the states of the device's random generators."""
+
+    @abstractmethod
+    def set_random_state(self, state: dict[str, bytes]) -> None:
+        """Called when resuming: puts back what `random_state` gave."""

@@ -1,0 +1,146 @@
+"""Carries out train_ops: what `te.minimize` and `te.group` describe, step after step."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchestimator.train_op.description import Group, Minimize
+from torchestimator.train_op.unit import Backward, MinimizeUnit
+
+
+class Optimization:
+    """The optimizers of a model, made from the first train_op and applied for each one after.
+
+    Args:
+        train_op: the one that the building call returned.
+        module: the placed model.
+        backward: the strategy's backward pass.
+        scaler: loss scaling for float16, or None.
+    """
+
+    def __init__(
+        self,
+        train_op: Minimize | Group | Callable[[], object],
+        module: nn.Module,
+        backward: Backward,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self._backward = backward
+        self._scaler = scaler
+        self.units = [MinimizeUnit(description, module, scaler) for description in _descriptions(train_op)]
+        self._single = self.units[0] if isinstance(train_op, Minimize) else None
+
+    @property
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """The optimizers, in the order of the descriptions."""
+        return [unit.optimizer for unit in self.units]
+
+    def differentiate(self, train_op: Any, batch_size: float) -> None:
+        """Computes this batch's gradients; the parameters stay as they are.
+
+        Args:
+            train_op: this batch's, of the same structure as the first one.
+            batch_size: examples in the batch.
+        """
+        if self._single is not None and type(train_op) is Minimize:
+            self._single.backward(train_op, batch_size, False, self._backward)
+            return
+        descriptions = _descriptions(train_op)
+        if len(descriptions) != len(self.units):
+            raise ValueError(
+                f"`train_op` had {len(self.units)} te.minimize at the first step and has {len(descriptions)} now. "
+                "Return the same structure at every step."
+            )
+        for index, (unit, description) in enumerate(zip(self.units, descriptions, strict=True)):
+            unit.release_gradients()
+            unit.backward(description, batch_size, index < len(descriptions) - 1, self._backward)
+            unit.hold_gradients()
+
+    def apply(self, train_op: Any) -> None:
+        """Updates the parameters where the gradients of an update are complete."""
+        unit = self._single
+        if unit is not None:
+            if unit.window.is_full:
+                unit.update(train_op.clip_norm)
+        elif self.units:
+            for unit, description in zip(self.units, _descriptions(train_op), strict=True):
+                if unit.window.is_full:
+                    unit.release_gradients()
+                    unit.update(description.clip_norm)
+        else:
+            train_op()
+
+    def finish(self, train_op: Any) -> bool:
+        """Applies partly filled windows when the data has ended; returns whether there were any."""
+        partial = [
+            (unit, description)
+            for unit, description in zip(self.units, _descriptions(train_op), strict=True)
+            if unit.window.filled
+        ]
+        for unit, description in partial:
+            unit.release_gradients()
+            unit.update(description.clip_norm)
+        return bool(partial)
+
+    def slots(self) -> dict[str, Tensor]:
+        """All optimizers' tensors, as `<parameter>/<slot>`.
+
+        Where two optimizers update one parameter, the second one's slots end in `@1`, and so on.
+        """
+        slots: dict[str, Tensor] = {}
+        for index, unit in enumerate(self.units):
+            for key, value in unit.slots().items():
+                slots[self._stored_key(index, key)] = value
+        return slots
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything besides tensors, as JSON values."""
+        return {
+            "units": [unit.state_dict() for unit in self.units],
+            "loss_scale": None if self._scaler is None else self._scaler.state_dict(),
+        }
+
+    def load(self, slots: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Puts back what `slots` and `state_dict` gave.
+
+        Raises:
+            ValueError: the checkpoint is of other optimizers.
+        """
+        saved = [unit["optimizer"] for unit in state["units"]]
+        have = [type(unit.optimizer).__name__ for unit in self.units]
+        if saved != have:
+            raise ValueError(
+                f"The checkpoint was written with the optimizers {saved}, model_fn asks for {have}. To train on with "
+                "another optimizer, start in a new model_dir with te.Estimator(warm_start_from=...)."
+            )
+        for index, (unit, document) in enumerate(zip(self.units, state["units"], strict=True)):
+            unit.load(self._own_slots(index, slots), document)
+            if self._single is None:
+                unit.hold_gradients()
+        if self._scaler is not None and state["loss_scale"]:
+            self._scaler.load_state_dict(state["loss_scale"])
+
+    def _rank(self, index: int, name: str) -> int:
+        """How many earlier units update the same parameter."""
+        return sum(name in unit.named for unit in self.units[:index])
+
+    def _stored_key(self, index: int, key: str) -> str:
+        rank = self._rank(index, key.rpartition("/")[0])
+        return f"{key}@{rank}" if rank else key
+
+    def _own_slots(self, index: int, slots: dict[str, Tensor]) -> dict[str, Tensor]:
+        own: dict[str, Tensor] = {}
+        for stored, value in slots.items():
+            key, _, rank = stored.partition("@")
+            name = key.rpartition("/")[0]
+            if name in self.units[index].named and int(rank or 0) == self._rank(index, name):
+                own[key] = value
+        return own
+
+
+def _descriptions(train_op: Any) -> tuple[Minimize, ...]:
+    if isinstance(train_op, Minimize):
+        return (train_op,)
+    return train_op.train_ops if isinstance(train_op, Group) else ()

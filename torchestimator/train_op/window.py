@@ -1,0 +1,63 @@
+"""Gradient accumulation: batches that together make one update."""
+
+from typing import Any
+
+from torch import Tensor
+
+
+class Window:
+    """How far an accumulation window is filled, and by how much each batch counts.
+
+    The gradient of a window is sum(w_i * g_i) / sum(w_i), where w_i is the weight of batch i (its
+    number of examples, say) and g_i the gradient of its mean loss: the gradient of the mean over
+    all examples seen. Each batch is scaled by w_i / (w_1 * size) when it is differentiated, and
+    the sum is corrected once at the end. A full window of equal batches needs no correction.
+
+    Args:
+        size: batches per update.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.filled = 0
+        self._first: float | Tensor = 1.0
+        self._total: float | Tensor = 1.0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the update is due."""
+        return self.filled >= self.size
+
+    def take(self, weight: float | Tensor) -> float | Tensor:
+        """Counts a batch of that weight; returns the factor for its loss."""
+        if self.filled:
+            self._total = self._total + weight
+        else:
+            self._first = self._total = weight
+        self.filled += 1
+        return weight / (self._first * self.size)
+
+    def correction(self) -> float | Tensor | None:
+        """The factor that turns the accumulated sum into the window's mean gradient; None for 1."""
+        expected = self._first * self.size
+        if not isinstance(expected, Tensor) and not isinstance(self._total, Tensor) and expected == self._total:
+            return None
+        return expected / self._total
+
+    def state_dict(self) -> dict[str, Any]:
+        """The window's position as JSON values."""
+        return {
+            "size": self.size,
+            "filled": self.filled,
+            "first": float(self._first),
+            "total": float(self._total),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> float:
+        """Puts back what `state_dict` gave; returns the factor for gradients accumulated so far.
+
+        The factor is 1 unless the size has changed since.
+        """
+        self.filled = state["filled"]
+        self._first, self._total = state["first"], state["total"]
+        return float(state["size"]) / self.size

@@ -1,0 +1,99 @@
+"""The state of an evaluation, and its step."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from torchestimator.hooks.hook import SessionRunArgs
+from torchestimator.metrics.aggregation import Mean
+from torchestimator.metrics.metric import Metric
+from torchestimator.metrics.torchmetric import as_metric
+from torchestimator.model.module import ModelFnModule
+from torchestimator.strategy.strategy import BatchStream, Strategy
+from torchestimator.trainer.session import LoopSession
+
+RESERVED = ("loss", "global_step")
+"""Names of results that every evaluation has."""
+
+
+class EvaluationSession(LoopSession):
+    """Metrics of a model over the batches seen so far, kept on the device.
+
+    Args:
+        module: the built model, in EVAL mode.
+        call: what is called in each step.
+        strategy: where it runs.
+        stream: the batches.
+        precision: arithmetic of the forward pass.
+    """
+
+    def __init__(
+        self, module: ModelFnModule, call: nn.Module, strategy: Strategy, stream: BatchStream, precision: str
+    ) -> None:
+        super().__init__(module, call, strategy, stream, precision)
+        self._running: dict[str, Metric] = {}
+        self._loss: Metric | None = None
+
+    def step(self, requests: Sequence[SessionRunArgs | None]) -> bool:
+        """Takes in one batch; False if there was none left."""
+        with torch.no_grad():
+            spec = self._forward(requests)
+            if spec is None:
+                return False
+            batch_metrics = {name: as_metric(value, name) for name, value in (spec.eval_metric_ops or {}).items()}
+            loss = Mean().update(spec.loss.detach())  # type: ignore[union-attr]
+            if self._loss is None:
+                _check_names(batch_metrics)
+                self._running, self._loss = batch_metrics, loss
+                return True
+            self._loss.merge(loss)
+            if batch_metrics.keys() != self._running.keys():
+                raise ValueError(
+                    f"`eval_metric_ops` must have the same names for every batch. Received: {sorted(batch_metrics)} "
+                    f"after {sorted(self._running)}."
+                )
+            for name, metric in batch_metrics.items():
+                self._running[name].merge(metric)
+        return True
+
+    def results(self) -> dict[str, Any]:
+        """All metrics over all replicas, with "loss" (the mean over batches) and "global_step".
+
+        Raises:
+            ValueError: there was no batch.
+        """
+        if self._loss is None:
+            raise ValueError("The evaluation's input_fn gave no batch, so there is nothing to measure.")
+        metrics = [*self._running.values(), self._loss]
+        self._strategy.reduce(metrics)
+        with torch.no_grad():
+            values = [torch.as_tensor(metric.compute()) for metric in metrics]
+        arrays = self._strategy.to_host(values)
+        named = dict(zip([*self._running, "loss"], map(_scalar, arrays), strict=True))
+        return {**named, "global_step": self.global_step}
+
+    def close(self) -> None:
+        """Frees the input, and lets go of metric objects that belong to the user."""
+        self._stream.close()
+        for metric in self._running.values():
+            metric.release()
+
+    def _metrics(self) -> dict[str, Any] | None:
+        return self._running
+
+
+def _check_names(metrics: dict[str, Metric]) -> None:
+    for name in RESERVED:
+        if name in metrics:
+            raise ValueError(
+                f"`eval_metric_ops` must not have a metric called {name!r}: every evaluation reports its "
+                "own under that "
+                "name. Choose another."
+            )
+
+
+def _scalar(array: np.ndarray[Any, Any]) -> Any:
+    return array[()]

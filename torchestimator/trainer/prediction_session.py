@@ -1,0 +1,91 @@
+"""A model that predicts batch by batch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchestimator.hooks.hook import SessionRunArgs
+from torchestimator.strategy.strategy import Batch
+from torchestimator.trainer.session import LoopSession
+
+Arrays = np.ndarray[Any, Any] | dict[Any, np.ndarray[Any, Any]]
+"""[batch, ...] predictions on the host, or a dict of such."""
+
+
+class PredictionSession(LoopSession):
+    """Predictions of one batch at a time, as host arrays."""
+
+    def step(self, requests: Sequence[SessionRunArgs | None], keys: Sequence[str] | None) -> Arrays | None:
+        """Predictions for the next batch; None if there was none left.
+
+        Args:
+            requests: what the hooks asked for.
+            keys: which of a dict of predictions are wanted; None: all.
+
+        Raises:
+            ValueError: `keys` do not fit the predictions.
+        """
+        with torch.no_grad():
+            spec = self._forward(requests)
+        if spec is None:
+            return None
+        assert self._batch is not None
+        return predictions_on_host(self._strategy.to_host, self._batch, spec.predictions, keys)
+
+
+def predictions_on_host(to_host: Any, batch: Batch, predictions: Any, keys: Sequence[str] | None) -> Arrays:
+    """Copies predictions to the host; string features handed on come back as the strings they were.
+
+    Raises:
+        ValueError: `keys` do not fit the predictions.
+    """
+    if isinstance(predictions, Tensor):
+        if keys is not None:
+            raise ValueError(
+                "`predict_keys` chooses among a dict of predictions, but model_fn returned a single tensor. "
+                f"Received: {list(keys)}. Remove the argument."
+            )
+        return _strings_back(batch, predictions, to_host([predictions])[0])
+    chosen = predictions if keys is None else {key: predictions[key] for key in predictions if key in keys}
+    if keys is not None and not chosen:
+        raise ValueError(f"`predict_keys` names none of the predictions {sorted(predictions)}. Received: {list(keys)}.")
+    arrays = to_host(list(chosen.values()))
+    return {
+        key: _strings_back(batch, tensor, array) if batch.strings else array
+        for (key, tensor), array in zip(chosen.items(), arrays, strict=True)
+    }
+
+
+def _strings_back(batch: Batch, tensor: Tensor, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    for path, strings in batch.strings.items():
+        feature = batch.features
+        for step in path:
+            feature = feature[step]
+        if feature is tensor or (tensor.dtype == torch.int64 and _same_memory(feature, tensor)):
+            return strings.reshape(array.shape)
+    return array
+
+
+def _same_memory(one: Tensor, other: Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr() and one.numel() == other.numel() and one.numel() > 0
+
+
+def rows_of(arrays: Arrays) -> Any:
+    """One prediction per example: dicts of rows, or rows.
+
+    Raises:
+        ValueError: the predictions disagree on the number of examples.
+    """
+    if not isinstance(arrays, Mapping):
+        return iter(arrays)
+    lengths = {key: array.shape[0] if array.ndim else None for key, array in arrays.items()}
+    if len(set(lengths.values())) > 1 or None in lengths.values():
+        raise ValueError(
+            "All `predictions` must have one row per example to be split into rows, but their first dimensions differ. "
+            f"Received: {lengths}. Pass yield_single_examples=False for whole batches."
+        )
+    keys = tuple(arrays)
+    return (dict(zip(keys, row, strict=True)) for row in zip(*arrays.values(), strict=True))

@@ -1,0 +1,131 @@
+"""What a running loop consists of: the part that all three modes share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchestimator.checkpoint.store import CheckpointStore
+from torchestimator.hooks.hook import Fetches, SessionRunArgs, SessionRunValues
+from torchestimator.model.module import ModelFnModule
+from torchestimator.spec import EstimatorSpec
+from torchestimator.strategy.strategy import Batch, BatchStream, Strategy
+from torchestimator.trainer.feed import feed
+from torchestimator.trainer.fetch import NOTHING, StepValues
+
+
+class LoopSession:
+    """A model, its input and its strategy; runs steps and answers hooks.
+
+    Args:
+        module: the built model.
+        call: the placed model, what is called in each step.
+        strategy: where it runs.
+        stream: the batches.
+        precision: arithmetic of the forward pass.
+    """
+
+    def __init__(
+        self, module: ModelFnModule, call: nn.Module, strategy: Strategy, stream: BatchStream, precision: str
+    ) -> None:
+        self._module = module
+        self._call = call
+        self._strategy = strategy
+        self._stream = stream
+        self._autocast = strategy.autocast(precision)
+        self._batch: Batch | None = None
+        self._spec: EstimatorSpec | None = None
+
+    @property
+    def global_step(self) -> int:
+        """Number of completed training steps."""
+        return self._module.global_step
+
+    @property
+    def module(self) -> nn.Module:
+        """The model."""
+        return self._module
+
+    @property
+    def call(self) -> nn.Module:
+        """The model as the strategy placed it."""
+        return self._call
+
+    @property
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """Empty outside training."""
+        return ()
+
+    @property
+    def rank(self) -> int:
+        """Index of this process."""
+        return self._strategy.rank
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes checkpoints and summaries."""
+        return self._strategy.is_chief
+
+    @property
+    def input_wait_secs(self) -> float:
+        """Seconds the loop has waited for data so far."""
+        return self._stream.wait_secs
+
+    def run(self, fetches: Fetches) -> Any:
+        """Host values of the most recent step.
+
+        Raises:
+            RuntimeError: there was no step yet.
+        """
+        return self._values().fetch(fetches)
+
+    def values(self, requests: Sequence[SessionRunArgs | None]) -> Sequence[SessionRunValues]:
+        """What each of the hooks' requests gets of the step just done."""
+        return self._values().answers(requests)
+
+    def loss_was_nan(self) -> bool:
+        """Only training watches the loss."""
+        return False
+
+    def save(self, store: CheckpointStore) -> str:  # noqa: ARG002
+        """Only training has a state to save."""
+        raise RuntimeError("Checkpoints are written in training only. Received: a save in evaluation or prediction.")
+
+    def _forward(self, requests: Sequence[SessionRunArgs | None]) -> EstimatorSpec | None:
+        """Runs the model on the next batch; None where the input has ended."""
+        batch = next(self._stream, None)
+        if batch is None:
+            return None
+        for request in requests:
+            if request is not None and request.feed_dict:
+                batch = feed(batch, requests, self._strategy.device)
+                break
+        if self._autocast is None:
+            spec = self._call(batch.features, batch.labels)
+        else:
+            with self._autocast():
+                spec = self._call(batch.features, batch.labels)
+        self._batch, self._spec = batch, spec
+        return spec  # type: ignore[no-any-return]
+
+    def _values(self) -> StepValues:
+        if self._spec is None or self._batch is None:
+            raise RuntimeError("There are no values before the first step has run.")
+        return StepValues(
+            self._strategy, self._spec, self._module.named_tensors, self._batch, self._extra(), self._metrics()
+        )
+
+    def _extra(self) -> dict[str, Any]:
+        return {"global_step": self.global_step}
+
+    def _metrics(self) -> dict[str, Any] | None:
+        return None
+
+
+def answer(session: LoopSession, requests: Sequence[SessionRunArgs | None]) -> Sequence[SessionRunValues]:
+    """The hooks' values; where no hook asked for anything, nothing is touched."""
+    for request in requests:
+        if request is not None:
+            return session.values(requests)
+    return [NOTHING] * len(requests)

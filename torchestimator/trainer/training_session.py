@@ -1,0 +1,241 @@
+"""The state of a training, and its step."""
+
+import base64
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchestimator.checkpoint.reader import Checkpoint
+from torchestimator.checkpoint.store import CheckpointStore
+from torchestimator.hooks.hook import SessionRunArgs, SessionRunHook
+from torchestimator.hooks.nan import NanLossDuringTrainingError
+from torchestimator.inputs.batch import batch_size_of
+from torchestimator.model.frame import current_scope
+from torchestimator.model.module import ModelFnModule
+from torchestimator.spec import EstimatorSpec
+from torchestimator.strategy.strategy import Strategy
+from torchestimator.summary.record import Recorder, recording
+from torchestimator.train_op.optimization import Optimization
+from torchestimator.trainer.fetch import SUMMARIES
+from torchestimator.trainer.first_batch import FirstBatch
+from torchestimator.trainer.interruption import Interruption
+from torchestimator.trainer.session import LoopSession
+
+
+class TrainingSession(LoopSession):
+    """Everything that training changes, and how it is saved and restored.
+
+    Args:
+        module: the model, built in TRAIN mode.
+        train_op: what the building call returned.
+        strategy: where it runs.
+        stream: the batches, with the one that the model was built from in front.
+        precision: arithmetic of the forward pass.
+        interruption: keeps signals out of steps and saves.
+    """
+
+    def __init__(
+        self,
+        module: ModelFnModule,
+        train_op: Any,
+        strategy: Strategy,
+        stream: FirstBatch,
+        precision: str,
+        interruption: Interruption,
+    ) -> None:
+        super().__init__(module, strategy.place(module), strategy, stream, precision)
+        self._first_batch = stream
+        self._optimization = Optimization(train_op, module, strategy.backward, strategy.scaler(precision))
+        self._weighs_batches = any(unit.window.size > 1 for unit in self._optimization.units)
+        self._interruption = interruption
+        self._recorder: Recorder | None = None
+        self._hooks: dict[str, SessionRunHook] = {}
+        self._hook_states: dict[str, Any] = {}
+        # Takes in each step's loss on the device; NaN is the one value that never leaves a maximum.
+        self._watched_loss = torch.full((), -torch.inf, device=strategy.device)
+        self._whole = True
+        self._saved: Checkpoint | None = None
+
+    @property
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """In the order of the train_op's descriptions."""
+        return self._optimization.optimizers
+
+    def step(self, requests: Sequence[SessionRunArgs | None]) -> bool:
+        """One step of training: batch, forward, gradients, update.
+
+        Args:
+            requests: what the hooks asked for; "summaries" makes model_fn record.
+
+        Returns:
+            False if there was no batch left.
+        """
+        self._recorder = None
+        for request in requests:
+            if request is not None and request.fetches == SUMMARIES:
+                self._recorder = Recorder(_scope_without_slash)
+        interruption = self._interruption
+        interruption.held = True
+        try:
+            if self._recorder is None:
+                spec = self._forward(requests)
+            else:
+                with recording(self._recorder):
+                    spec = self._forward(requests)
+            if spec is not None:
+                self._learn(spec)
+        except BaseException:
+            interruption.drop()
+            raise
+        interruption.release()
+        return spec is not None
+
+    def finish(self) -> None:
+        """Called when the input has ended: applies the gradients of a partly filled accumulation window."""
+        if self._spec is None:
+            return
+        self._interruption.held = True
+        self._whole = False
+        self._optimization.finish(self._spec.train_op)
+        self._whole = True
+        self._interruption.release()
+
+    def loss_was_nan(self) -> bool:
+        """Whether any loss of this training was NaN. Reads one number from the device."""
+        return bool(torch.isnan(self._watched_loss).item())
+
+    def last_loss(self) -> float | None:
+        """The loss of the latest step, read from the device; None before the first."""
+        return None if self._spec is None else float(self._spec.loss.detach())  # type: ignore[union-attr]
+
+    def attach(self, hooks: Sequence[SessionRunHook]) -> None:
+        """Takes in the hooks whose state is saved, and gives them what a restored checkpoint has for them."""
+        self._hooks = {}
+        for hook in hooks:
+            if hasattr(hook, "state_dict") and hasattr(hook, "load_state_dict"):
+                kind, count = type(hook).__name__, 0
+                while (key := f"{kind}_{count}" if count else kind) in self._hooks:
+                    count += 1
+                self._hooks[key] = hook
+                if key in self._hook_states:
+                    hook.load_state_dict(self._hook_states[key])
+
+    def save(self, store: CheckpointStore) -> str:
+        """Writes a checkpoint of the state after the latest complete step; returns its path.
+
+        Raises:
+            NanLossDuringTrainingError: a loss was NaN, or a parameter is: such a state is not worth
+                keeping, and would push good ones out.
+        """
+        if self.loss_was_nan():
+            raise NanLossDuringTrainingError("The loss is NaN: no checkpoint is written, the previous ones stay.")
+        self._refuse_nan_parameters()
+        interruption = self._interruption
+        interruption.held = True
+        try:
+            path = store.save(self.global_step, self._model_tensors(), self._optimization.slots(), self._document())
+            self._saved = Checkpoint(path)
+        except BaseException:
+            interruption.drop()
+            raise
+        interruption.release()
+        return path
+
+    def saved(self) -> Checkpoint | None:
+        """The checkpoint that holds exactly the present state, if there is one."""
+        saved = self._saved
+        if saved is None or saved.step != self.global_step or not self.can_save() or saved.was_replaced():
+            return None
+        return saved
+
+    def can_save(self) -> bool:
+        """Whether the state is that of a complete step, not of half an update, and not NaN."""
+        return self._whole and not self.loss_was_nan()
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Puts back everything that a checkpoint holds, except the input's position.
+
+        Raises:
+            ValueError: the checkpoint is of another model or of other optimizers.
+        """
+        slots = {name: torch.empty(shape, dtype=dtype) for name, (dtype, shape) in checkpoint.optimizer_shapes.items()}
+        checkpoint.load(self._model_tensors(), slots)
+        self._optimization.load(slots, checkpoint.state["optimization"])
+        self._module.global_step = checkpoint.step
+        self._saved = checkpoint
+        self._hook_states = checkpoint.state["hooks"]
+        _set_random_states(self._strategy, checkpoint.state["random"])
+
+    def _learn(self, spec: EstimatorSpec) -> None:
+        optimization = self._optimization
+        # The size of a batch matters only where batches are weighed against each other.
+        batch_size = batch_size_of(self._batch.features) if self._weighs_batches else 1  # type: ignore[union-attr]
+        optimization.differentiate(spec.train_op, batch_size)
+        self._whole = False
+        optimization.apply(spec.train_op)
+        self._watched_loss = torch.maximum(self._watched_loss, spec.loss.detach())  # type: ignore[union-attr]
+        self._module.advance()
+        self._whole = True
+        self._strategy.end_step()
+
+    def _refuse_nan_parameters(self) -> None:
+        for name, parameter in self._module.named_parameters():
+            # A sum is the cheapest way to see a NaN; infinities cancel to NaN as well, so look again.
+            if parameter.is_floating_point() and torch.isnan(parameter.sum()) and torch.isnan(parameter).any():
+                raise NanLossDuringTrainingError(
+                    f"The parameter {name!r} holds NaN after step {self.global_step}: no checkpoint is written, the "
+                    "previous ones stay. Its gradient was NaN although the loss was not."
+                )
+
+    def _model_tensors(self) -> dict[str, Tensor]:
+        tensors = self._module.state_dict()
+        for name, value in tensors.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    f"Checkpoints hold tensors and plain numbers only, but the state dict has {name!r} of type "
+                    f"{type(value).__name__} (from get_extra_state). Return a tensor there."
+                )
+        return tensors
+
+    def _document(self) -> dict[str, Any]:
+        return {
+            "global_step": self.global_step,
+            "optimization": self._optimization.state_dict(),
+            "random": _random_states(self._strategy),
+            "hooks": {key: hook.state_dict() for key, hook in self._hooks.items()},  # type: ignore[attr-defined]
+            "input": self._first_batch.state_dict(),
+        }
+
+    def _extra(self) -> dict[str, Any]:
+        # As in the original, the step of a loss is the number of steps before it.
+        return {
+            "step": self.global_step - 1,
+            "global_step": self.global_step,
+            SUMMARIES: [] if self._recorder is None else self._recorder.items,
+        }
+
+
+def _scope_without_slash() -> str:
+    return current_scope().removesuffix("/")
+
+
+def _random_states(strategy: Strategy) -> dict[str, Any]:
+    kind, keys, *rest = np.random.get_state(legacy=True)
+    version, words, gauss = random.getstate()
+    return {
+        "torch": {name: base64.b64encode(state).decode() for name, state in strategy.random_state().items()},
+        "numpy": [kind, base64.b64encode(np.asarray(keys, dtype="<u4").tobytes()).decode(), *rest],
+        "python": [version, base64.b64encode(np.asarray(words, dtype="<u4").tobytes()).decode(), gauss],
+    }
+
+
+def _set_random_states(strategy: Strategy, states: dict[str, Any]) -> None:
+    strategy.set_random_state({name: base64.b64decode(state) for name, state in states["torch"].items()})
+    kind, keys, *rest = states["numpy"]
+    np.random.set_state((kind, np.frombuffer(base64.b64decode(keys), dtype="<u4"), *rest))
+    version, words, gauss = states["python"]
+    random.setstate((version, tuple(np.frombuffer(base64.b64decode(words), dtype="<u4").tolist()), gauss))
