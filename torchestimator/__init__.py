@@ -22,6 +22,7 @@ from torchestimator.checkpoint.damage import CheckpointDamagedError
 from torchestimator.config import RunConfig
 from torchestimator.estimator.estimator import Estimator
 from torchestimator.estimator.exporter import Exporter
+from torchestimator.estimator.model_to_estimator import model_to_estimator
 from torchestimator.estimator.specs import EvalSpec, TrainSpec
 from torchestimator.estimator.train_and_evaluate import train_and_evaluate
 from torchestimator.estimator.warm_start import VocabInfo, WarmStartSettings
@@ -87,6 +88,7 @@ __all__ = [
     "inputs",
     "metrics",
     "minimize",
+    "model_to_estimator",
     "name_scope",
     "summary",
     "train_and_evaluate",

@@ -112,6 +112,10 @@ def test_a_missing_input_fn_is_named():
         opened(None)
 
 
+def no_batches():
+    return []
+
+
 def generator_function():
     yield X, Y
     yield X, Y
@@ -121,15 +125,14 @@ def generator_function():
     ("input_fn", "count"),
     [
         (generator_function, 2),
-        (lambda: generator_function(), 2),
         (lambda: iter([(X, Y)] * 3), 3),
         (lambda: [(X, Y)] * 3, 3),
         (lambda: [(X, Y)] * 2, 2),
         (lambda: ((X, Y), (X, Y)), 2),
         (lambda: [(X, Y)], 1),
-        (lambda: [], 0),
-        (lambda: Batches(), 1),
-        (lambda: Items(), 2),
+        (no_batches, 0),
+        (Batches, 1),
+        (Items, 2),
         (lambda: DataLoader(TensorDataset(X, Y), batch_size=1), 2),
         (lambda: DataLoader(Items(), batch_size=None), 2),
     ],

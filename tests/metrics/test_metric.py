@@ -92,7 +92,7 @@ def cut_batches(draw: st.DrawFn) -> tuple[int, list[Tensor], int]:
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @given(data=cut_batches())
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 def test_value_does_not_depend_on_batches_order_or_replicas(
     weighted: bool, data: tuple[int, list[Tensor], int]
 ) -> None:

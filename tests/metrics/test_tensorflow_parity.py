@@ -475,7 +475,7 @@ AUC_WEIGHTS = torch.tensor([1, 2, 1, 1, 0.5, 1, 3, 1])
         (torch.full((8,), 0.5), None, {"curve": "ROC", "summation_method": "trapezoidal"}, 0.5),
     ],
 )
-def test_auc_figures(predictions: Tensor, weights: Tensor | None, options: dict[str, str], expected: float) -> None:
+def test_auc_figures(predictions: Tensor, weights: Tensor | None, options: dict[str, Any], expected: float) -> None:
     value = metrics.auc(AUC_LABELS, predictions, weights, **options).compute()
     assert value.item() == pytest.approx(expected, abs=1e-6)
 

@@ -132,6 +132,4 @@ def _no_input(result: Any, input_fn: Callable[..., Any]) -> TypeError:
             f"`input_fn` ({name}) returned a function. Received: {reprlib.repr(result)}. `numpy_input_fn(...)` and its "
             "like make an input_fn themselves: pass their result, `input_fn=numpy_input_fn(...)`, without a lambda."
         )
-    return TypeError(
-        f"`input_fn` ({name}) returned a {type(result).__name__}, but {_FORMS}. Received: {result!r:.200}."
-    )
+    return TypeError(f"`input_fn` ({name}) must return its input: {_FORMS}. Received: {reprlib.repr(result)}.")

@@ -25,7 +25,7 @@ from torchestimator.metrics.classification import (
     true_negatives,
     true_positives,
 )
-from torchestimator.metrics.confusion import mean_iou, mean_per_class_accuracy
+from torchestimator.metrics.confusion import confusion_matrix, mean_iou, mean_per_class_accuracy
 from torchestimator.metrics.metric import Metric
 from torchestimator.metrics.ranking import (
     average_precision_at_k,
@@ -61,6 +61,7 @@ __all__ = [
     "auc",
     "average_precision_at_k",
     "binary_accuracy",
+    "confusion_matrix",
     "false_negatives",
     "false_negatives_at_thresholds",
     "false_positives",

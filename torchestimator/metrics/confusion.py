@@ -9,8 +9,8 @@ from torchestimator.metrics.alignment import TensorLike, align_pair, align_weigh
 from torchestimator.metrics.metric import Metric, accumulator_dtype, divide
 
 
-class MeanIoU(Metric):
-    """Mean over the classes of intersection over union, from the confusion matrix.
+class ConfusionMatrix(Metric):
+    """Weight of the examples by their class (row) and the predicted class (column).
 
     The matrix is kept with a border on each side that collects ids outside [0, num_classes). Reporting them as an
     error in `compute` costs nothing per batch, whereas a check in `update` would have to read the device. Examples
@@ -32,11 +32,19 @@ class MeanIoU(Metric):
         return self.accumulate(counts=_count(cells, size * size, labels, weights).reshape(size, size))
 
     def compute(self) -> Tensor:
-        """The mean over the classes that occur among labels or predictions, []; 0 if none does."""
+        """The matrix, [classes, classes]."""
         counts = self.state["counts"]
         border = counts[[0, -1]].sum() + counts[1:-1, [0, -1]].sum()
         _require_none(border, "`labels` and `predictions`", self.num_classes)
-        matrix = counts[1:-1, 1:-1]
+        return counts[1:-1, 1:-1]
+
+
+class MeanIoU(ConfusionMatrix):
+    """Mean over the classes of intersection over union, from the confusion matrix."""
+
+    def compute(self) -> Tensor:
+        """The mean over the classes that occur among labels or predictions, []; 0 if none does."""
+        matrix = super().compute()
         intersection = matrix.diagonal()
         union = matrix.sum(0) + matrix.sum(1) - intersection
         return divide(divide(intersection, union).sum(), (union != 0).sum())
@@ -67,6 +75,26 @@ class MeanPerClassAccuracy(Metric):
         _require_none(counts[:, [0, -1]].sum(), "`labels`", self.num_classes)
         wrong, right = counts[:, 1:-1]
         return divide(right, wrong + right).mean()
+
+
+def confusion_matrix(
+    labels: TensorLike, predictions: TensorLike, num_classes: int, weights: TensorLike | None = None
+) -> ConfusionMatrix:
+    """Weight of the examples by class and predicted class, [classes, classes]: rows are the labels.
+
+    The streaming form of tf.math.confusion_matrix. The evaluation's result is an array; as a picture:
+    `te.summary.confusion_matrix_image(counts)`.
+
+    Args:
+        labels: [...] class ids in [0, num_classes).
+        predictions: [...] class ids in [0, num_classes).
+        num_classes: how many classes there are.
+        weights: by how much each example counts; None: 1.
+
+    Raises:
+        ValueError: shapes that do not fit, or `num_classes` below 1.
+    """
+    return ConfusionMatrix(num_classes).update(labels, predictions, weights)
 
 
 def mean_iou(

@@ -146,9 +146,10 @@ def _class_ids(labels: TensorLike, predictions_idx: TensorLike, k: int | None = 
             raise TypeError(f"`{name}` must be integer class ids, not one-hot or scores. Received: dtype {ids.dtype}.")
     sets = labels.unsqueeze(-1) if labels.ndim == chosen.ndim - 1 else labels
     if chosen.ndim == 0 or sets.ndim != chosen.ndim or sets.shape[:-1] != chosen.shape[:-1]:
+        rows = ", ".join([*map(str, chosen.shape[:-1]), "..."])
         raise ValueError(
-            "`labels` must be [batch] or [batch, labels] where the predictions are [batch, classes]. Received: "
-            f"labels {list(labels.shape)}, predictions {[*chosen.shape[:-1], ...]}.".replace("Ellipsis", "...")
+            "`labels` must be [batch] or [batch, labels] where the predictions are [batch, classes]. "
+            f"Received: labels {list(labels.shape)}, predictions [{rows}]."
         )
     if k is not None:
         _check_k(k, chosen.shape[-1])
