@@ -37,10 +37,6 @@ def test_dicts_are_new_so_that_a_model_may_pop_from_them():
         assert list(given) == ["a"]
 
 
-def test_absent_labels_stay_absent():
-    assert to_tensors(None, name="labels") == (None, {})
-
-
 def test_nested_structures_keep_their_form():
     given = OrderedDict(
         a=np.ones(2, np.float32), b=UserDict(c=[1, 2]), d=Pair(np.zeros(2, bool), (np.array([0.5, 1]), 3))
@@ -97,6 +93,7 @@ def test_a_bare_string_array_has_the_empty_path():
         ({"a": [torch.zeros(1), None]}, r'features\["a"\]\[1\]'),
         ({3: object()}, r"features\[3\]"),
         (object(), "features"),
+        (None, "features"),
     ],
 )
 def test_errors_name_the_path(structure, name):
@@ -126,7 +123,7 @@ def test_single_examples_are_sent_to_a_data_loader():
 @pytest.mark.parametrize("features", [None, {}, {"a": {}}, []])
 def test_a_batch_without_features_is_refused(features):
     with pytest.raises(ValueError, match="`features` holds no tensor"):
-        check_batch(features if features is not None else {}, torch.zeros(3))
+        check_batch(features, torch.zeros(3))
     with pytest.raises(ValueError, match="`features` holds no tensor"):
         batch_size_of(features)
 

@@ -16,6 +16,9 @@ def make_classes() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_scikit_learn_agrees(weighted: bool) -> None:
     labels, predictions, weights = make_classes()
     given, sample_weight = (weights, weights.numpy()) if weighted else (None, None)
+    matrix = metrics.confusion_matrix(labels, predictions, 5, given).compute()
+    expected = sklearn_metrics.confusion_matrix(labels, predictions, sample_weight=sample_weight)
+    torch.testing.assert_close(matrix, torch.from_numpy(expected).to(matrix.dtype), rtol=1e-6, atol=0)
     iou = metrics.mean_iou(labels, predictions, 5, given).compute().item()
     assert iou == pytest.approx(
         sklearn_metrics.jaccard_score(labels, predictions, average="macro", sample_weight=sample_weight)
@@ -69,6 +72,6 @@ def test_images_of_classes() -> None:
 
 def test_num_classes_below_one() -> None:
     ids = torch.zeros(1, dtype=torch.int64)
-    for function in (metrics.mean_iou, metrics.mean_per_class_accuracy):
+    for function in (metrics.confusion_matrix, metrics.mean_iou, metrics.mean_per_class_accuracy):
         with pytest.raises(ValueError, match=r"`num_classes` must be at least 1\. Received: num_classes=0"):
             function(ids, ids, 0)

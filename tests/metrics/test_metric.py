@@ -45,6 +45,7 @@ FUNCTIONS: dict[str, Callable[[Inputs, Tensor | None], Metric]] = {
     "root_mean_squared_error": lambda x, w: metrics.root_mean_squared_error(x["real"], x["other_real"], w),
     "mean_relative_error": lambda x, w: metrics.mean_relative_error(x["real"], x["other_real"], x["real"].abs(), w),
     "mean_cosine_distance": lambda x, w: metrics.mean_cosine_distance(x["scores"], x["scores"].flip(1), 1, w),
+    "confusion_matrix": lambda x, w: metrics.confusion_matrix(x["ids"], x["other_ids"], NUM_CLASSES, w),
     "mean_iou": lambda x, w: metrics.mean_iou(x["ids"], x["other_ids"], NUM_CLASSES, w),
     "mean_per_class": lambda x, w: metrics.mean_per_class_accuracy(x["ids"], x["other_ids"], NUM_CLASSES, w),
     "precision_at_k": lambda x, w: metrics.precision_at_k(x["ids"], x["scores"], 2, weights=w),

@@ -9,6 +9,7 @@ from torchestimator.config import RunConfig
 from torchestimator.estimator.warm_start import WarmStartSettings, warm_start
 from torchestimator.inputs.batch import check_batch
 from torchestimator.inputs.input_fn import open_input
+from torchestimator.inputs.iterator import InputIterator, InputMismatchError
 from torchestimator.log import LOG
 from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.module import ModelFnModule
@@ -35,27 +36,25 @@ class Blueprint:
     """Weights to start from where there is no checkpoint."""
 
     def open(
-        self, input_fn: Callable[..., Any], mode: str, position: dict[str, Any] | None = None
+        self, input_fn: Callable[..., Any], mode: str, position: dict[str, Any] | None = None, *, resumes: bool = False
     ) -> FirstBatch | None:
         """Opens an input and reads its first batch; None where there is none.
 
         Args:
             input_fn: the user's function.
             mode: passed on to it.
-            position: where to go on, from a checkpoint.
+            position: where to go on, from a checkpoint; None where the input could not tell it.
+            resumes: whether to go on at `position`.
         """
         source = open_input(input_fn, mode, self.params, self.config, self.strategy.input_context())
         try:
-            if position is not None and not source.load_state_dict(position):
-                LOG.warning(
-                    "The input can't tell or find its position: it starts from its beginning, and the resumed run sees "
-                    "other batches than an undisturbed one would have."
-                )
+            if resumes:
+                _go_to(source, position)
             stream = self.strategy.stream(
                 source, prefetch=self.config.prefetch_batches, keep_strings=mode == ModeKeys.PREDICT
             )
             try:
-                first = FirstBatch(stream)
+                first = FirstBatch(stream, source.runs_ahead)
             except StopIteration:
                 stream.close()
                 return None
@@ -101,3 +100,13 @@ class Blueprint:
                 "modules in training. Every module must be asked for in the TRAIN call as well."
             )
         module.global_step = checkpoint.step
+
+
+def _go_to(source: InputIterator, position: dict[str, Any] | None) -> None:
+    try:
+        if source.load_state_dict(position):
+            return
+        reason = "this kind of input can't tell where it is (te.inputs and torchdata's StatefulDataLoader can)"
+    except InputMismatchError as error:
+        reason = str(error)
+    LOG.warning("The input starts from its beginning, not from where the last training stopped: %s", reason)

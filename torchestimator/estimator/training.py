@@ -117,7 +117,7 @@ class Training:
         if self._stream is not None:
             self._stream.close()
         position = None if checkpoint is None else checkpoint.state["input"]
-        self._stream = blueprint.open(self._input_fn, ModeKeys.TRAIN, position)
+        self._stream = blueprint.open(self._input_fn, ModeKeys.TRAIN, position, resumes=checkpoint is not None)
         if self._stream is None and position is not None:
             LOG.info("The input had been read to its end: it starts anew.")
             self._stream = blueprint.open(self._input_fn, ModeKeys.TRAIN)

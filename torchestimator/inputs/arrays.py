@@ -206,8 +206,7 @@ class ArrayBatches(InputIterator):
         if difference:
             raise InputMismatchError(
                 f"The checkpoint's input position belongs to another input: {difference}. To go on where the input "
-                "stopped, give it the same data; to train on other data, start from a new `model_dir` and pass the old "
-                "one as `warm_start_from`."
+                "stopped, give it the same data."
             )
         self._seek(state["row"], state["first_epoch"], state["seed"])
         return True

@@ -27,7 +27,7 @@ def to_tensors(structure: Any, keep_strings: bool = False, name: str = "features
     `torch.get_default_dtype()`, other number types are kept. Strings become their int64 `fingerprint64`.
 
     Args:
-        structure: features or labels, nested as wanted; None is handed back as None (no labels).
+        structure: features or labels, nested as wanted. Labels that are absent are not for this function.
         keep_strings: whether the original strings are returned too, so that predictions can show them.
         name: what error messages call the structure.
 
@@ -39,7 +39,7 @@ def to_tensors(structure: Any, keep_strings: bool = False, name: str = "features
             path, as in `features["user"]["name"]`.
     """
     kind = type(structure)
-    if kind is torch.Tensor or structure is None:
+    if kind is torch.Tensor:
         return structure, {}
     if kind is dict:
         for value in structure.values():

@@ -1,4 +1,4 @@
-"""A stream with its first batch looked at before the loop begins."""
+"""A stream whose first batch is looked at early, and whose latest batch can be taken back."""
 
 from typing import Any
 
@@ -8,21 +8,25 @@ from torchestimator.strategy.strategy import Batch, BatchStream
 class FirstBatch:
     """A batch stream whose first batch is read early, to build the model from, and given out again.
 
-    Until the loop has taken that batch, the stream's position is the one before it: a checkpoint
-    written at the start would lose a batch otherwise.
+    Its position is that of the batches that were used: before the loop has taken the first batch it
+    is the one in front of it, and after a step that failed the one in front of that step's batch.
+    So a checkpoint written at such a moment loses no batch.
 
     Args:
         stream: the batches.
+        tells_every_position: whether asking for the position at every batch is cheap.
 
     Raises:
         StopIteration: there is no batch at all.
     """
 
-    def __init__(self, stream: BatchStream) -> None:
+    def __init__(self, stream: BatchStream, tells_every_position: bool) -> None:
         self._stream = stream
-        self._position = stream.state_dict()
+        self._tells_every_position = tells_every_position
+        self._before: dict[str, Any] | None = stream.state_dict()
         self.first: Batch = next(stream)
         self._waiting: Batch | None = self.first
+        self._taken_back = True
 
     @property
     def wait_secs(self) -> float:
@@ -32,12 +36,19 @@ class FirstBatch:
     def __next__(self) -> Batch:
         if self._waiting is not None:
             batch, self._waiting = self._waiting, None
+            self._taken_back = False
             return batch
+        if self._tells_every_position:
+            self._before = self._stream.state_dict()
         return next(self._stream)
 
+    def take_back(self) -> None:
+        """Counts the latest batch as not used: its step failed."""
+        self._taken_back = self._taken_back or self._tells_every_position
+
     def state_dict(self) -> dict[str, Any] | None:
-        """The input's position after the batches given out so far."""
-        return self._position if self._waiting is not None else self._stream.state_dict()
+        """The input's position after the batches that were used."""
+        return self._before if self._taken_back else self._stream.state_dict()
 
     def close(self) -> None:
         """Closes the stream."""

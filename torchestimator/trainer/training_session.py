@@ -89,6 +89,7 @@ class TrainingSession(LoopSession):
             if spec is not None:
                 self._learn(spec)
         except BaseException:
+            self._first_batch.take_back()
             interruption.drop()
             raise
         interruption.release()
