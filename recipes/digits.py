@@ -144,7 +144,7 @@ def main() -> None:
         hooks = [PressCtrlC(interruption)]
         te.train_and_evaluate(estimator, te.TrainSpec(train_input, arguments.max_steps, hooks), evaluation)
     except KeyboardInterrupt:
-        print(f"\n--- interrupted at step {interruption}; a new Estimator goes on from the checkpoint ---\n", flush=True)
+        print(f"\n--- interrupted at step {interruption}; a new Estimator goes on from there ---\n", flush=True)
 
     estimator = make_estimator()
     te.train_and_evaluate(estimator, te.TrainSpec(train_input, arguments.max_steps), evaluation)

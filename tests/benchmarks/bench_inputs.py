@@ -3,6 +3,7 @@
 Rates are medians of interleaved rounds on one thread, so that a busy machine slows both sides of a ratio alike.
 """
 
+import functools
 import itertools
 import statistics
 import time
@@ -48,7 +49,7 @@ def _batches(num_rows: int, num_rounds: int) -> list[tuple[str, float, str]]:
         "ours": input_fn,
         "hand": lambda: _by_hand(torch.from_numpy(x), torch.from_numpy(y)),
     }
-    secs = _interleaved({name: lambda way=way: _drain(way()) for name, way in ways.items()}, num_rounds)
+    secs = _interleaved({name: functools.partial(_drain, way) for name, way in ways.items()}, num_rounds)
     per_batch = secs["ours"] / num_rows * _BATCH * 1e6
     return [
         ("numpy_input_fn, shuffled", num_rows / secs["ours"], f"rows/s of {_WIDTH} floats; {per_batch:.1f} us a batch"),
@@ -74,7 +75,7 @@ def _fingerprints(num_strings: int, num_rounds: int) -> list[tuple[str, float, s
         "object, 100 characters": long.astype(object),
     }
     secs = _interleaved(
-        {name: lambda strings=strings: fingerprint64(strings) for name, strings in forms.items()}, num_rounds
+        {name: functools.partial(fingerprint64, strings) for name, strings in forms.items()}, num_rounds
     )
     return [(f"fingerprint64, {name}", forms[name].size / secs[name], "strings/s") for name in forms]
 
@@ -119,8 +120,8 @@ def _prefetch(num_rounds: int) -> list[tuple[str, float, str]]:
     ]
 
 
-def _drain(batches: Iterable[Any]) -> None:
-    for _ in batches:
+def _drain(batches: Callable[[], Iterable[Any]]) -> None:
+    for _ in batches():
         pass
 
 

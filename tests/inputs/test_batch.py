@@ -120,7 +120,7 @@ def test_single_examples_are_sent_to_a_data_loader():
         check_batch({"image": torch.zeros(28, 28), "weight": torch.zeros(1)}, None)
 
 
-@pytest.mark.parametrize("features", [None, {}, {"a": {}}, []])
+@pytest.mark.parametrize("features", [{}, {"a": {}}, []])
 def test_a_batch_without_features_is_refused(features):
     with pytest.raises(ValueError, match="`features` holds no tensor"):
         check_batch(features, torch.zeros(3))

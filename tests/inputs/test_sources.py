@@ -70,7 +70,6 @@ def test_a_data_loader_gives_its_batches():
 def test_a_plain_iterable_knows_only_its_end():
     source = IterableInput(iter([{"x": 0}, {"x": 1}]))
     assert source.runs_ahead
-    assert not source.in_memory
     assert source.state_dict() is None
     next(source)
     assert source.state_dict() is None
@@ -88,7 +87,9 @@ def test_what_a_plain_iterable_answers_to_saved_positions():
 
 
 def test_a_list_is_in_memory():
-    assert IterableInput([{"x": 0}]).in_memory
+    assert DatasetItems([{"x": 0}]).in_memory
+    assert not DatasetItems(SizeUnknown()).in_memory
+    assert not IterableInput(iter([])).in_memory
 
 
 @pytest.mark.parametrize("taken", range(5))
@@ -165,7 +166,7 @@ def test_an_index_error_inside_a_dataset_is_no_end():
 
 
 def test_another_dataset_is_noticed():
-    with pytest.raises(InputMismatchError, match="5 items, for a Dataset of 4 items"):
+    with pytest.raises(InputMismatchError, match="5 items, for 4 items"):
         DatasetItems([0] * 4).load_state_dict({"item": 2, "items": 5})
     with pytest.raises(InputMismatchError, match=r"\['loader'\]"):
         DatasetItems([0] * 4).load_state_dict({"loader": {}})

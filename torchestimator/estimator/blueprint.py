@@ -11,6 +11,7 @@ from torchestimator.inputs.batch import check_batch
 from torchestimator.inputs.input_fn import open_input
 from torchestimator.inputs.iterator import InputIterator, InputMismatchError
 from torchestimator.log import LOG
+from torchestimator.metrics.torchmetric import as_metric
 from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
@@ -77,6 +78,7 @@ class Blueprint:
         LOG.debug("Calling model_fn.")
         spec = module.build(batch.features, batch.labels, mode)
         LOG.debug("Done calling model_fn.")
+        release_metrics(spec)
         return module, spec
 
     def initialise(self, module: ModelFnModule, checkpoint: Checkpoint | None) -> None:
@@ -100,6 +102,12 @@ class Blueprint:
                 "modules in training. Every module must be asked for in the TRAIN call as well."
             )
         module.global_step = checkpoint.step
+
+
+def release_metrics(spec: EstimatorSpec) -> None:
+    """Empties metric objects that model_fn keeps from call to call, such as those of torchmetrics."""
+    for name, value in (spec.eval_metric_ops or {}).items():
+        as_metric(value, name).release()
 
 
 def _go_to(source: InputIterator, position: dict[str, Any] | None) -> None:

@@ -355,6 +355,7 @@ class Estimator:
         started = time.perf_counter()
         session = EvaluationSession(model.module, model.call, strategy, stream, self._config.precision)
         all_hooks = [*hooks, StopAfterNEvalsHook(steps)]
+        self._models.release_metrics()
         with inference(model.module, ModeKeys.EVAL), contextlib.closing(session):
             results = evaluate(session, all_hooks)
         LOG.info("Inference time: %.5fs", time.perf_counter() - started)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from torchestimator.checkpoint.reader import Checkpoint
-from torchestimator.estimator.blueprint import Blueprint
+from torchestimator.estimator.blueprint import Blueprint, release_metrics
 from torchestimator.model.module import ModelFnModule
+from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch
 from torchestimator.trainer.training_session import TrainingSession
 
@@ -30,10 +31,18 @@ class Models:
         self._session: TrainingSession | None = None
         self._live: Model | None = None
         self._loaded: Model | None = None
+        self._released: EstimatorSpec | None = None
 
     def train(self, model: Model, session: TrainingSession) -> None:
         """Takes in the model that a training works on."""
         self._live, self._session = model, session
+
+    def release_metrics(self) -> None:
+        """Empties the metric objects that training steps may have filled, before an evaluation uses them."""
+        spec = None if self._session is None else self._session.spec
+        if spec is not None and spec is not self._released:
+            release_metrics(spec)
+            self._released = spec
 
     @property
     def live(self) -> Model | None:

@@ -55,7 +55,7 @@ def open_input(
     try:
         result = call()
     except StopIteration:
-        return IterableInput([])
+        return DatasetItems([])
     if isinstance(result, InputIterator):
         return result
     if isinstance(result, IterableDataset | DataLoader):
@@ -70,6 +70,8 @@ def open_input(
                 function_name(input_fn),
             )
         return RepeatedCall(call, result)
+    if isinstance(result, (list, tuple)):
+        return DatasetItems(result)
     if isinstance(result, Iterable) and not isinstance(result, (str, bytes)):
         return IterableInput(result)
     raise _no_input(result, input_fn)

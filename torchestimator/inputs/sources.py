@@ -32,7 +32,7 @@ def split_item(item: Any) -> tuple[Any, Any]:
 
 
 class IterableInput(InputIterator):
-    """The elements of any iterable: a DataLoader, a generator, a list of batches.
+    """The elements of any iterable: a DataLoader, a generator, a file.
 
     The position is the iterable's own if it has `state_dict` and `load_state_dict` (torchdata's StatefulDataLoader);
     otherwise only its end is known.
@@ -45,7 +45,6 @@ class IterableInput(InputIterator):
         self._closed = False
         self._stateful = hasattr(iterable, "state_dict") and hasattr(iterable, "load_state_dict")
         self.runs_ahead = not self._stateful
-        self.in_memory = isinstance(iterable, (list, tuple))
 
     def __next__(self) -> tuple[Any, Any]:
         if self._iterator is None:
@@ -78,8 +77,8 @@ class IterableInput(InputIterator):
             return super().load_state_dict(state)
         if "loader" not in state:
             raise InputMismatchError(
-                "The checkpoint's input position is not that of a loader with a state. "
-                f"Received: a position with {sorted(state)}. Use the input that the run was started with."
+                "The checkpoint's input position belongs to another kind of input than a loader with a state. "
+                f"Received: a position with {sorted(state)}. To go on where the input stopped, give it the same one."
             )
         self._iterable.load_state_dict(state["loader"])  # type: ignore[attr-defined]
         return True
@@ -92,12 +91,13 @@ class IterableInput(InputIterator):
 
 
 class DatasetItems(InputIterator):
-    """The items of a map-style Dataset in the order of their index; the position is the index."""
+    """The items of a map-style Dataset or list in the order of their index; the position is the index."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
         self._length: int | None = len(dataset) if hasattr(dataset, "__len__") else None
         self._index = 0
+        self.in_memory = isinstance(dataset, (list, tuple))
 
     def __next__(self) -> tuple[Any, Any]:
         if self._index == self._length:
@@ -123,15 +123,15 @@ class DatasetItems(InputIterator):
         """Goes to the item.
 
         Raises:
-            InputMismatchError: if the state is of another kind of input, or the Dataset has another length.
+            InputMismatchError: if the state is of another kind of input, or the number of items is another.
         """
         if state is None or is_exhausted(state):
             return super().load_state_dict(state)
         if "item" not in state or state["items"] != self._length:
             was = f"{state['items']} items" if "item" in state else f"a position with {sorted(state)}"
             raise InputMismatchError(
-                "The checkpoint's input position belongs to another Dataset. "
-                f"Received: {was}, for a Dataset of {self._length} items. Use the Dataset the run was started with."
+                "The checkpoint's input position belongs to another input. "
+                f"Received: {was}, for {self._length} items. To go on where the input stopped, give it the same one."
             )
         self._index = state["item"]
         return True

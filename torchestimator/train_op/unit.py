@@ -76,7 +76,9 @@ class MinimizeUnit:
             # A lower scale means that the gradients had overflowed and the update was left out.
             if scaler.get_scale() >= scale:
                 self.schedule.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        # What zero_grad does, without its profiler record, which costs as much as a small operation.
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def hold_gradients(self) -> None:
         """Takes the gradients off the parameters, so that another unit's do not mix with them."""

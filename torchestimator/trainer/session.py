@@ -53,6 +53,11 @@ class LoopSession:
         return self._call
 
     @property
+    def spec(self) -> EstimatorSpec | None:
+        """What model_fn returned for the latest batch; None before the first."""
+        return self._spec
+
+    @property
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
         """Empty outside training."""
         return ()
