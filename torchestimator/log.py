@@ -2,32 +2,44 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from typing import Protocol
 
 LOG = logging.getLogger("torchestimator")
 """Where every line goes. Its level is INFO unless the program sets another."""
 
 
+class _Stream(Protocol):
+    def write(self, text: str, /) -> object: ...
+
+
 class _Terminal(logging.Handler):
     """Shows lines on standard error as long as the program has not configured logging itself."""
 
-    write: Callable[[str], object] | None = None
-    """Takes the place of writing to standard error while a progress bar is drawn there."""
+    stream: _Stream | None = None
+    """Takes the place of standard error while a progress bar is drawn there."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if logging.getLogger().handlers:
+        if self._is_superfluous(record.name):
             return
-        line = self.format(record)
-        if self.write is not None:
-            self.write(line)
-        else:
-            print(line, file=sys.stderr)
+        try:
+            (self.stream or sys.stderr).write(self.format(record) + "\n")
+        except Exception:  # noqa: BLE001 - a line that can't be shown must not end a training
+            self.handleError(record)
+
+    def _is_superfluous(self, name: str) -> bool:
+        """Whether another handler gets the records of that logger as well."""
+        logger: logging.Logger | None = logging.getLogger(name)
+        while logger is not None:
+            if any(handler is not self for handler in logger.handlers):
+                return True
+            logger = logger.parent if logger.propagate else None
+        return False
 
 
 TERMINAL = _Terminal()
 TERMINAL.setFormatter(logging.Formatter("%(levelname)s:%(name)s: %(message)s"))
 
-if not LOG.handlers:
+if TERMINAL not in LOG.handlers:
     LOG.addHandler(TERMINAL)
     if LOG.level == logging.NOTSET:
         LOG.setLevel(logging.INFO)

@@ -51,8 +51,8 @@ BUCKETS = {
     "": 263,
     "-1": 430,
     "tensorflow": 506,
-    "é": 25,
-    "日本": 883,
+    "\u00e9": 25,
+    "\u65e5\u672c": 883,
     "The quick brown fox jumps over the lazy dog": 284,
     "x" * 100: 719,
 }
@@ -129,7 +129,7 @@ def test_more_strings_than_a_block_holds():
 
 def test_non_ascii_rows_may_stand_anywhere_in_a_long_array():
     strings = np.arange(20_000).astype("U8")
-    strings[[0, 5, 8191, 8192, 19_999]] = ["é", "日本", "é", "日本", "é"]
+    strings[[0, 5, 8191, 8192, 19_999]] = ["\u00e9", "\u65e5\u672c", "\u00e9", "\u65e5\u672c", "\u00e9"]
     buckets = unsigned(strings)[[0, 5, 8191, 8192, 19_999]] % np.uint64(1000)
     assert buckets.tolist() == [25, 883, 25, 883, 25]
 

@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torchestimator.checkpoint.damage import CheckpointDamagedError
 from torchestimator.checkpoint.filesystem import replace_file
 from torchestimator.checkpoint.folders import find, step_of
-from torchestimator.checkpoint.manifest import read_manifest
+from torchestimator.checkpoint.manifest import whole_manifest
 
 INDEX_FILE = "checkpoint"
 FORMAT = 1
@@ -73,7 +72,7 @@ def read_index(model_dir: str) -> CheckpointIndex:
     listed = _read_file(model_dir)
     index = listed or CheckpointIndex(is_rebuilt=True)
     entries = [replace(entry, path=folders.pop(entry.name)) for entry in index.entries if entry.name in folders]
-    unlisted = [IndexEntry(name, path, _saved_at(path)) for name, path in folders.items()]
+    unlisted = [entry for name, path in folders.items() if (entry := _unlisted_entry(name, path))]
     for entry in sorted(unlisted, key=lambda entry: (entry.saved_at, step_of(entry.name))):
         bisect.insort_right(entries, entry, key=lambda other: other.saved_at)
     names = {entry.name for entry in entries}
@@ -106,14 +105,16 @@ def write_index(model_dir: str, index: CheckpointIndex) -> None:
 
 def newest_whole(model_dir: str) -> str | None:
     """The newest checkpoint of a `model_dir` whose files are there in their sizes, as an absolute path, or None."""
-    for entry in read_index(model_dir).newest_first():
-        try:
-            read_manifest(entry.path)
-        except CheckpointDamagedError as error:
-            _logger.warning("Passing over a damaged checkpoint: %s", error)
-        else:
-            return entry.path
-    return None
+    damaged: set[str] = set()
+    while True:
+        entries = read_index(model_dir).newest_first()
+        path = next((entry.path for entry in entries if entry.path not in damaged), None)
+        if path is None or whole_manifest(path) is not None:
+            return path
+        # Unless it was deleted or replaced a moment ago; then the next look at the folder tells.
+        if os.path.isdir(path) and whole_manifest(path) is None:
+            _logger.warning("The checkpoint %s is damaged and is passed over.", path)
+            damaged.add(path)
 
 
 def _read_file(model_dir: str) -> CheckpointIndex | None:
@@ -153,8 +154,12 @@ def _parse(document: dict[str, Any]) -> CheckpointIndex:
     )
 
 
-def _saved_at(path: str) -> float:
+def _unlisted_entry(name: str, path: str) -> IndexEntry | None:
+    """The entry of a folder that the index does not know, or None if it was deleted a moment ago."""
+    manifest = whole_manifest(path)
+    if manifest is not None:
+        return IndexEntry(name, path, manifest.saved_at)
     try:
-        return read_manifest(path).saved_at
-    except CheckpointDamagedError:
-        return os.stat(path).st_mtime
+        return IndexEntry(name, path, os.stat(path).st_mtime)
+    except FileNotFoundError:
+        return None

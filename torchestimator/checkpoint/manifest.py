@@ -78,13 +78,12 @@ def read_manifest(folder: str) -> Manifest:
     return Manifest(document["step"], document["saved_at"], digests)
 
 
-def is_whole(folder: str) -> bool:
-    """Whether a checkpoint passes the cheap check of `read_manifest`."""
+def whole_manifest(folder: str) -> Manifest | None:
+    """The manifest of a checkpoint that passes the cheap check of `read_manifest`, else None."""
     try:
-        read_manifest(folder)
+        return read_manifest(folder)
     except CheckpointDamagedError:
-        return False
-    return True
+        return None
 
 
 def _check_file(path: str, digest: FileDigest) -> None:

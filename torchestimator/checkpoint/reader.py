@@ -136,7 +136,10 @@ class Checkpoint:
         )
 
     def was_replaced(self) -> bool:
-        """Whether the folder holds another checkpoint by now: its step was saved again after this one was opened."""
+        """Whether the folder holds another checkpoint by now: its step was saved again after this one was opened.
+
+        The Estimator asks, so that a model it keeps ready is read again only when it has changed.
+        """
         try:
             return read_manifest(self.path) != self._manifest
         except CheckpointDamagedError:

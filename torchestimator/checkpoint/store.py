@@ -23,7 +23,7 @@ from torchestimator.checkpoint.manifest import (
     OPTIMIZER_FILE,
     STATE_FILE,
     Manifest,
-    is_whole,
+    whole_manifest,
     write_manifest,
 )
 from torchestimator.checkpoint.mismatch import shorten
@@ -113,7 +113,9 @@ class CheckpointStore:
             saved_at = self._clock()
             path = self._write(step, saved_at, model_file, optimizer_file, state_bytes)
             index = index.with_saved(IndexEntry(checkpoint_name(step), path, saved_at))
-            index, doomed = retire(index, self._keep_max, self._keep_every_n_hours, lambda entry: is_whole(entry.path))
+            index, doomed = retire(
+                index, self._keep_max, self._keep_every_n_hours, lambda entry: whole_manifest(entry.path) is not None
+            )
             write_index(self.model_dir, index)
             for name in doomed:
                 remove(self.model_dir, name)
@@ -184,13 +186,12 @@ class CheckpointStore:
             path = next((entry.path for entry in entries if entry.path not in damages), None)
             if path is None:
                 break
-            checkpoint = None
+            manifest = whole_manifest(path)
             try:
-                checkpoint = Checkpoint(path)
-                return load(checkpoint)
+                return load(Checkpoint(path))
             except (CheckpointDamagedError, FileNotFoundError) as error:
                 # Retention or a new save of the step took it away while it was being read: that is no damage.
-                if not os.path.isdir(path) or (checkpoint is not None and checkpoint.was_replaced()):
+                if not os.path.isdir(path) or whole_manifest(path) != manifest:
                     continue
                 if not isinstance(error, CheckpointDamagedError):
                     raise

@@ -1,5 +1,6 @@
 """SecondOrStepTimer: tells when something periodic is due."""
 
+import numbers
 import time
 
 
@@ -7,27 +8,24 @@ class SecondOrStepTimer:
     """Triggers every so many seconds or steps, and at its first question.
 
     Args:
-        every_secs: seconds between triggers.
+        every_secs: seconds between triggers; 0: at every step.
         every_steps: steps between triggers.
 
     Raises:
-        ValueError: not exactly one of the two is given.
+        ValueError: not exactly one of the two is given, or it is out of range.
+        TypeError: it is not a number, or not a whole number of steps.
     """
 
     def __init__(self, every_secs: float | None = None, every_steps: int | None = None) -> None:
-        if (every_secs is None) == (every_steps is None):
-            raise ValueError(
-                "Exactly one of `every_secs` and `every_steps` must be given. "
-                f"Received: every_secs={every_secs}, every_steps={every_steps}."
-            )
+        check_cadence(every_secs=every_secs, every_steps=every_steps)
         self._every_secs = every_secs
         self._every_steps = every_steps
-        self.reset()
+        self._last_step: int | None = None
+        self._last_time = 0.0
 
     def reset(self) -> None:
         """Forgets the last trigger."""
-        self._last_step: int | None = None
-        self._last_time = 0.0
+        self._last_step = None
 
     def should_trigger_for_step(self, step: int) -> bool:
         """Whether it is due at `step`; at most once per step."""
@@ -50,3 +48,43 @@ class SecondOrStepTimer:
     def last_triggered_step(self) -> int | None:
         """The step of the last trigger, None before the first."""
         return self._last_step
+
+
+def check_cadence(**cadence: float | None) -> None:
+    """Refuses a cadence that is not exactly one number of steps or of seconds.
+
+    Args:
+        cadence: the values by the names that the user knows them by; numbers of seconds end in "_secs".
+
+    Raises:
+        ValueError: not exactly one is given, or it is out of range.
+        TypeError: it is not a number, or not a whole number of steps.
+    """
+    given = {name: value for name, value in cadence.items() if value is not None}
+    if len(given) != 1:
+        names = " and ".join(f"`{name}`" for name in cadence)
+        received = ", ".join(f"{name}={value!r}" for name, value in cadence.items())
+        hint = " Pass None for the other." if given else ""
+        raise ValueError(f"Exactly one of {names} must be given. Received: {received}.{hint}")
+    check_period(**given)
+
+
+def check_period(**period: float | None) -> None:
+    """Refuses periods that never pass: fewer than one step, or less than no seconds. None is allowed.
+
+    Args:
+        period: as in `check_cadence`.
+
+    Raises:
+        ValueError: one is out of range.
+        TypeError: one is not a number, or not a whole number of steps.
+    """
+    for name, value in period.items():
+        if value is None:
+            continue
+        in_secs = name.endswith("_secs")
+        kind = "a number of seconds" if in_secs else "a whole number of steps"
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not (in_secs or int(value) == value):
+            raise TypeError(f"`{name}` must be {kind}. Received: {value!r}.")
+        if not value >= (0 if in_secs else 1):
+            raise ValueError(f"`{name}` must be at least {0 if in_secs else 1}. Received: {value!r}.")

@@ -63,26 +63,33 @@ def pandas_input_fn(
         raise TypeError(f"`target_column` must be a string. Received: target_column={target_column!r}.")
     if x.empty:
         raise ValueError(f"`x` must have at least one row and one column. Received: shape {list(x.shape)}.")
-    labels: Any = None
-    if y is not None:
-        if not isinstance(y, (pd.Series, pd.DataFrame)):
-            raise TypeError(
-                f"`y` must be a pandas Series or DataFrame. Received: {type(y).__name__}. "
-                "For an array use `pandas.Series(y, index=x.index)`."
-            )
-        if not x.index.equals(y.index):
-            raise ValueError(
-                "`x` and `y` must have the same index, row by row. "
-                f"Received: {_summary(x.index)} and {_summary(y.index)}. If the rows do belong together, use "
-                "`y.set_axis(x.index)`; if only their order differs, `y.loc[x.index]`."
-            )
-        if isinstance(y, pd.Series) and target_column in x.columns:
-            raise ValueError(
-                f"`target_column` must not be the name of a feature. Received: target_column={target_column!r}, with "
-                f"columns {list(x.columns)}. If that column is the label, drop it: `x.drop(columns={target_column!r})`."
-            )
-        labels = dict_of_columns(y, "y") if isinstance(y, pd.DataFrame) else y
+    labels = _labels(pd, x, y, target_column)
     return array_input_fn(ArrayTable(dict_of_columns(x, "x"), labels), batch_size, num_epochs, bool(shuffle), seed)
+
+
+def _labels(pd: Any, x: Any, y: Any, target_column: str) -> Any:
+    """The labels as a Series, a dict of Series or None, checked against the features."""
+    if y is None:
+        return None
+    if not isinstance(y, (pd.Series, pd.DataFrame)):
+        raise TypeError(
+            f"`y` must be a pandas Series or DataFrame. Received: {type(y).__name__}. "
+            "For an array use `pandas.Series(y, index=x.index)`."
+        )
+    if not x.index.equals(y.index):
+        raise ValueError(
+            "`x` and `y` must have the same index, row by row. "
+            f"Received: {_summary(x.index)} and {_summary(y.index)}. If the rows do belong together, use "
+            "`y.set_axis(x.index)`; if only their order differs, `y.loc[x.index]`."
+        )
+    if isinstance(y, pd.DataFrame):
+        return dict_of_columns(y, "y")
+    if target_column in x.columns:
+        raise ValueError(
+            f"`target_column` must not be the name of a feature. Received: target_column={target_column!r}, with "
+            f"columns {list(x.columns)}. If that column is the label, drop it: `x.drop(columns={target_column!r})`."
+        )
+    return y
 
 
 def _summary(index: Any) -> str:
