@@ -39,7 +39,6 @@ class _Terminal(logging.Handler):
 TERMINAL = _Terminal()
 TERMINAL.setFormatter(logging.Formatter("%(levelname)s:%(name)s: %(message)s"))
 
-if TERMINAL not in LOG.handlers:
-    LOG.addHandler(TERMINAL)
-    if LOG.level == logging.NOTSET:
-        LOG.setLevel(logging.INFO)
+LOG.addHandler(TERMINAL)
+if LOG.level == logging.NOTSET:
+    LOG.setLevel(logging.INFO)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -131,7 +132,7 @@ def test_what_cannot_be_stored_is_refused_by_name_and_writes_nothing(
 def test_tensor_subclasses_with_their_own_storage_are_refused(tmp_path: Path) -> None:
     class Wrapped(Tensor):
         @classmethod
-        def __torch_dispatch__(cls, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
             return function(*args, **(kwargs or {}))
 
     with pytest.raises(TypeError, match="full_tensor"):

@@ -107,9 +107,9 @@ class CheckpointStore:
         create_model_dir(self.model_dir)
         num_bytes = model_file.num_bytes + optimizer_file.num_bytes + len(state_bytes)
         with explain_write_errors(self.model_dir, num_bytes), writer_lock(self.model_dir) as is_alone:
-            index = self._read_index()
             if is_alone:
                 clean_up(self.model_dir)
+            index = self._read_index()
             saved_at = self._clock()
             path = self._write(step, saved_at, model_file, optimizer_file, state_bytes)
             index = index.with_saved(IndexEntry(checkpoint_name(step), path, saved_at))

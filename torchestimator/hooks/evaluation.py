@@ -16,6 +16,9 @@ class StopAfterNEvalsHook(SessionRunHook):
     def __init__(self, num_evals: int | None) -> None:
         self._num_evals = num_evals
         self._every = 1 if num_evals is None or num_evals < 20 else num_evals // 10
+
+    def begin(self) -> None:
+        """Starts counting."""
         self._done = 0
 
     def after_run(self, run_context: SessionRunContext, run_values: SessionRunValues) -> None:  # noqa: ARG002

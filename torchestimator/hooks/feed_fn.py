@@ -12,6 +12,9 @@ class FeedFnHook(SessionRunHook):
     Args:
         feed_fn: called before each step; returns a dict from places in the batch to values:
             {"features/noise": array, "labels": array}.
+
+    Raises:
+        TypeError: `feed_fn` is not a function.
     """
 
     def __init__(self, feed_fn: Callable[[], Mapping[str, Any]]) -> None:
@@ -21,4 +24,4 @@ class FeedFnHook(SessionRunHook):
 
     def before_run(self, run_context: SessionRunContext) -> SessionRunArgs | None:  # noqa: ARG002
         """Gives the values to the coming step."""
-        return SessionRunArgs([], feed_dict=self._feed_fn())
+        return SessionRunArgs(None, feed_dict=self._feed_fn())

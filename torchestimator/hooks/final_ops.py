@@ -11,6 +11,9 @@ class FinalOpsHook(SessionRunHook):
     Args:
         final_ops: names, one or nested: "loss", "metrics/accuracy", ...
         final_ops_feed_dict: no counterpart, must be None.
+
+    Raises:
+        ValueError: `final_ops_feed_dict` is given.
     """
 
     def __init__(self, final_ops: Fetches, final_ops_feed_dict: None = None) -> None:

@@ -1,6 +1,6 @@
 """The hooks' contract: five methods, and the small objects that pass between loop and hook."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
@@ -52,8 +52,8 @@ class Session(Protocol):
 class SessionRunArgs(NamedTuple):
     """What a hook wants from the coming step."""
 
-    fetches: Fetches
-    """Names of the values that `after_run` gets, as host (numpy) values of the same structure."""
+    fetches: Fetches | None
+    """Names of the values that `after_run` gets, as host (numpy) values of the same structure. None: none."""
     feed_dict: Mapping[str, Any] | None = None
     """Values put in place of parts of the batch: {"features/x": array, "labels": array}."""
 
@@ -68,17 +68,16 @@ class SessionRunValues(NamedTuple):
 class SessionRunContext:
     """A hook's view of the running loop, and its way to stop it."""
 
-    __slots__ = ("_original_args", "_session", "_stop_requested")
+    __slots__ = ("_session", "_stop_requested")
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._stop_requested = False
-        self._original_args: SessionRunArgs | None = None
 
     @property
-    def original_args(self) -> SessionRunArgs | None:
-        """What the loop itself fetches; the hooks' requests are added to it."""
-        return self._original_args
+    def original_args(self) -> SessionRunArgs:
+        """What the loop itself fetches, which is nothing: every value is fetched for a hook."""
+        return SessionRunArgs(None)
 
     @property
     def session(self) -> Session:
@@ -97,8 +96,18 @@ class SessionRunContext:
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer of the first `minimize`; `session.optimizers` has all."""
-        return self._session.optimizers[0]
+        """The optimizer of the first `minimize`; `session.optimizers` has all.
+
+        Raises:
+            RuntimeError: there is none, as in evaluation, prediction, or with a function as train_op.
+        """
+        optimizers = self._session.optimizers
+        if not optimizers:
+            raise RuntimeError(
+                "There is no optimizer here: only a training has one, and only where `train_op` is made by te.minimize "
+                "or te.group."
+            )
+        return optimizers[0]
 
     @property
     def rank(self) -> int:
@@ -146,8 +155,10 @@ class SessionRunHook:
         return
 
 
-def check_hooks(argument: str, hooks: Sequence[SessionRunHook] | None) -> list[SessionRunHook]:
+def check_hooks(argument: str, hooks: Iterable[SessionRunHook] | None) -> list[SessionRunHook]:
     """The hooks as a list, or a TypeError that names the argument and the odd one."""
+    if isinstance(hooks, SessionRunHook) or not isinstance(hooks, Iterable | None):
+        raise TypeError(f"`{argument}` must be a list of SessionRunHook objects. Received: {hooks!r}. Write: [hook]")
     checked = list(hooks or ())
     for hook in checked:
         if not isinstance(hook, SessionRunHook):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from torchestimator.hooks.hook import Session, SessionRunContext, SessionRunHook, SessionRunValues, check_hooks
-from torchestimator.hooks.timer import SecondOrStepTimer
+from torchestimator.hooks.timer import SecondOrStepTimer, check_cadence, check_period
 
 
 class _LiveEstimator(Protocol):
@@ -29,8 +29,8 @@ class InMemoryEvaluatorHook(SessionRunHook):
         every_n_iter: training steps between evaluations.
 
     Raises:
-        ValueError: `every_n_iter` is not positive.
-        TypeError: `estimator` is not an Estimator.
+        ValueError: `every_n_iter` or `steps` is not positive.
+        TypeError: `estimator` is not an Estimator, or `input_fn` not a function.
     """
 
     def __init__(
@@ -42,10 +42,12 @@ class InMemoryEvaluatorHook(SessionRunHook):
         name: str | None = None,
         every_n_iter: int = 100,
     ) -> None:
-        if every_n_iter is None or every_n_iter < 1:
-            raise ValueError(f"`every_n_iter` must be a positive number of steps. Received: {every_n_iter}.")
-        if not hasattr(estimator, "evaluate_live"):
+        if not callable(getattr(estimator, "evaluate_live", None)):
             raise TypeError(f"`estimator` must be a te.Estimator. Received: {estimator!r}.")
+        if not callable(input_fn):
+            raise TypeError(f"`input_fn` must be a function that returns the data. Received: {input_fn!r}.")
+        check_cadence(every_n_iter=every_n_iter)
+        check_period(steps=steps)
         self._estimator = estimator
         self._input_fn = input_fn
         self._steps = steps

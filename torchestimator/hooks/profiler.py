@@ -4,10 +4,9 @@ import os
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity
 
-from torchestimator.hooks.hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
-from torchestimator.hooks.timer import SecondOrStepTimer
+from torchestimator.hooks.hook import Session, SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
+from torchestimator.hooks.timer import SecondOrStepTimer, check_cadence
 from torchestimator.log import LOG
 
 
@@ -25,7 +24,8 @@ class ProfilerHook(SessionRunHook):
         show_memory: whether to record memory.
 
     Raises:
-        ValueError: not exactly one cadence is given.
+        ValueError: not exactly one cadence is given, or it is out of range.
+        TypeError: the cadence is not a number.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class ProfilerHook(SessionRunHook):
         show_dataflow: bool = True,
         show_memory: bool = False,
     ) -> None:
+        check_cadence(save_steps=save_steps, save_secs=save_secs)
         self._timer = SecondOrStepTimer(save_secs, save_steps)
         self._output_dir = output_dir
         self._show_dataflow = show_dataflow
@@ -45,20 +46,16 @@ class ProfilerHook(SessionRunHook):
     def begin(self) -> None:
         """Starts counting anew."""
         self._timer.reset()
-        self._profile = None
+        # An error in the middle of a step may have left a recording open.
+        self._discard()
 
     def before_run(self, run_context: SessionRunContext) -> SessionRunArgs | None:
         """Starts a recording where one is due."""
         step = run_context.global_step
         if self._timer.last_triggered_step() is None:
             self._timer.update_last_triggered_step(step)
-        elif self._timer.should_trigger_for_step(step):
-            activities = [ProfilerActivity.CPU]
-            if torch.cuda.is_available():
-                activities.append(ProfilerActivity.CUDA)
-            self._profile = torch.profiler.profile(
-                activities=activities, record_shapes=self._show_dataflow, profile_memory=self._show_memory
-            )
+        elif self._timer.should_trigger_for_step(step + 1):
+            self._profile = torch.profiler.profile(record_shapes=self._show_dataflow, profile_memory=self._show_memory)
             self._profile.start()
         return None
 
@@ -74,3 +71,12 @@ class ProfilerHook(SessionRunHook):
         path = os.path.join(self._output_dir, f"timeline-{step}.json")
         LOG.info("Saving the timeline of step %d to %s.", step, path)
         profile.export_chrome_trace(path)
+
+    def end(self, session: Session) -> None:  # noqa: ARG002
+        """Drops the recording of a step for which there was no batch."""
+        self._discard()
+
+    def _discard(self) -> None:
+        if self._profile is not None:
+            self._profile.stop()
+            self._profile = None

@@ -1,7 +1,7 @@
 """StepCounterHook: how fast training goes."""
 
 from torchestimator.hooks.hook import SessionRunContext, SessionRunHook, SessionRunValues
-from torchestimator.hooks.timer import SecondOrStepTimer
+from torchestimator.hooks.timer import SecondOrStepTimer, check_cadence
 from torchestimator.log import LOG
 from torchestimator.summary.writer import SummarySink, event_writer
 
@@ -22,7 +22,8 @@ class StepCounterHook(SessionRunHook):
         log: whether to log lines, or only write summaries.
 
     Raises:
-        ValueError: not exactly one cadence is given.
+        ValueError: not exactly one cadence is given, or it is out of range.
+        TypeError: the cadence is not a number.
     """
 
     def __init__(
@@ -34,16 +35,19 @@ class StepCounterHook(SessionRunHook):
         *,
         log: bool = True,
     ) -> None:
+        check_cadence(every_n_steps=every_n_steps, every_n_secs=every_n_secs)
         self._timer = SecondOrStepTimer(every_n_secs, every_n_steps)
         self._output_dir = output_dir
-        self._writer = summary_writer
+        self._given_writer = summary_writer
         self._log = log
-        self._waited = 0.0
 
     def begin(self) -> None:
-        """Opens the writer."""
+        """Opens the writer and starts counting anew."""
+        self._writer = self._given_writer
         if self._writer is None and self._output_dir:
             self._writer = event_writer(self._output_dir)
+        self._timer.reset()
+        self._waited = 0.0
 
     def after_run(self, run_context: SessionRunContext, run_values: SessionRunValues) -> None:  # noqa: ARG002
         """Reports where it is due."""

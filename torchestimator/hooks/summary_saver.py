@@ -1,9 +1,9 @@
 """SummarySaverHook: what model_fn records with te.summary, in event files."""
 
-from typing import Any
-
 from torchestimator.hooks.hook import Session, SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
-from torchestimator.hooks.timer import SecondOrStepTimer
+from torchestimator.hooks.timer import SecondOrStepTimer, check_cadence
+from torchestimator.summary.item import SummaryItem
+from torchestimator.summary.scalars import ScalarSummary
 from torchestimator.summary.writer import SummarySink, event_writer
 
 _ARGS = SessionRunArgs("summaries")
@@ -23,7 +23,8 @@ class SummarySaverHook(SessionRunHook):
         summary_op: no counterpart, must be None: all summaries of model_fn are written.
 
     Raises:
-        ValueError: not exactly one cadence, no output, or an argument without meaning.
+        ValueError: not exactly one cadence, or one out of range; no output; an argument without meaning.
+        TypeError: the cadence is not a number.
     """
 
     def __init__(
@@ -42,17 +43,14 @@ class SummarySaverHook(SessionRunHook):
             )
         if output_dir is None and summary_writer is None:
             raise ValueError("One of `output_dir` and `summary_writer` must be given. Received: neither.")
+        check_cadence(save_steps=save_steps, save_secs=save_secs)
         self._timer = SecondOrStepTimer(save_secs, save_steps)
         self._output_dir = output_dir
-        self._writer = summary_writer
-        self._asked = False
-        self._started = False
+        self._given_writer = summary_writer
 
     def begin(self) -> None:
-        """Opens the writer."""
-        if self._writer is None:
-            assert self._output_dir is not None
-            self._writer = event_writer(self._output_dir)
+        """Opens the writer and starts counting anew."""
+        self._writer = self._given_writer or event_writer(self._output_dir or "")
         self._started = False
         self._timer.reset()
 
@@ -67,19 +65,14 @@ class SummarySaverHook(SessionRunHook):
             return
         step = run_context.global_step
         self._timer.update_last_triggered_step(step)
-        writer = self._open_writer()
         if not self._started:
-            writer.session_start(step)
+            self._writer.session_start(step)
             self._started = True
-        items: list[Any] = run_values.results
+        items: list[SummaryItem] = run_values.results
         if all(item.tag != "loss" for item in items):
-            writer.scalars({"loss": float(run_context.session.run("loss"))}, step)
-        writer.write(items, step)
+            items.append(ScalarSummary.of("loss", run_context.session.run("loss")))
+        self._writer.write(items, step)
 
     def end(self, session: Session) -> None:  # noqa: ARG002
         """Flushes the file."""
-        self._open_writer().flush()
-
-    def _open_writer(self) -> SummarySink:
-        assert self._writer is not None
-        return self._writer
+        self._writer.flush()

@@ -63,9 +63,10 @@ def check_cadence(**cadence: float | None) -> None:
     given = {name: value for name, value in cadence.items() if value is not None}
     if len(given) != 1:
         names = " and ".join(f"`{name}`" for name in cadence)
+        which = f"Exactly one of {names}" if len(cadence) > 1 else names
         received = ", ".join(f"{name}={value!r}" for name, value in cadence.items())
         hint = " Pass None for the other." if given else ""
-        raise ValueError(f"Exactly one of {names} must be given. Received: {received}.{hint}")
+        raise ValueError(f"{which} must be given. Received: {received}.{hint}")
     check_period(**given)
 
 

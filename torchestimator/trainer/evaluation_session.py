@@ -40,11 +40,14 @@ class EvaluationSession(LoopSession):
     def step(self, requests: Sequence[SessionRunArgs | None]) -> bool:
         """Takes in one batch; False if there was none left."""
         with torch.no_grad():
-            spec = self._forward(requests)
-            if spec is None:
+            batch = self._next_batch(requests)
+            if batch is None:
                 return False
+            with self._around_forward():
+                spec = self._call(batch.features, batch.labels)
+            self._batch, self._spec = batch, spec
             batch_metrics = {name: as_metric(value, name) for name, value in (spec.eval_metric_ops or {}).items()}
-            loss = Mean().update(spec.loss.detach())  # type: ignore[union-attr]
+            loss = Mean().update(spec.loss.detach())
             if self._loss is None:
                 _check_names(batch_metrics)
                 self._running, self._loss = batch_metrics, loss

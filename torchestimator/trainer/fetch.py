@@ -1,9 +1,10 @@
 """Finds the values that hooks ask for by name, and copies just those to the host."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from torchestimator.hooks.hook import Fetches, SessionRunArgs, SessionRunValues
@@ -46,62 +47,61 @@ class StepValues:
         self._named = named
         self._batch = batch
         self._extra = extra
-        self._metrics = metrics
+        self._metrics = spec.eval_metric_ops or {} if metrics is None else metrics
 
     def fetch(self, fetches: Fetches) -> Any:
-        """Host values in the structure of `fetches`.
+        """Host values in the structure of `fetches`: arrays, and NumPy numbers for tensors without dimensions.
 
         Raises:
             ValueError: a name is unknown; the message lists those there are.
             TypeError: a fetch is not a name, such as a tensor of an earlier call.
         """
-        found: list[Any] = []
-        structure = _map_names(fetches, lambda name: _put(found, self._find(name)))
+        found = _find_all(fetches, self._find)
         tensors: list[Tensor] = []
-        marked = [_map_tensors(value, tensors) for value in found]
-        arrays = [array.copy() for array in self._strategy.to_host(tensors)]
-        values = [_fill(value, arrays) for value in marked]
-        return _map_names(structure, lambda index: values[index])
+        _map_tensors(found, tensors.append)
+        arrays = iter(self._strategy.to_host(tensors))
+        return _map_tensors(found, lambda _: _own(next(arrays)))
 
     def answers(self, requests: Sequence[SessionRunArgs | None]) -> list[SessionRunValues]:
         """What each request gets; one copy to the host for all of them together."""
         wanted = [None if request is None else request.fetches for request in requests]
-        results = self.fetch([fetches for fetches in wanted if fetches is not None])
-        remaining = iter(results)
-        return [NOTHING if fetches is None else SessionRunValues(next(remaining)) for fetches in wanted]
+        results = iter(self.fetch([fetches for fetches in wanted if fetches is not None]))
+        return [NOTHING if fetches is None else SessionRunValues(next(results)) for fetches in wanted]
 
     def _find(self, name: str) -> Any:
+        if name in self._extra:
+            return self._extra[name]
+        if name == "loss" and self._spec.loss is not None:
+            return self._spec.loss
         if name in self._named:
             return self._named[name]
-        if name in self._extra:
-            value = self._extra[name]
-            return value() if callable(value) else value
-        spec = self._spec
-        if name == "loss" and spec.loss is not None:
-            return spec.loss
-        if name == "predictions":
-            return spec.predictions
-        kind, _, key = name.partition("/")
-        if kind == "predictions" and isinstance(spec.predictions, Mapping) and key in spec.predictions:
-            return spec.predictions[key]
-        metrics = spec.eval_metric_ops if self._metrics is None else self._metrics
-        if name == "metrics":
-            return {metric: as_metric(value, metric).compute() for metric, value in (metrics or {}).items()}
-        if kind == "metrics" and metrics is not None and key in metrics:
-            return as_metric(metrics[key], key).compute()
-        part = {"features": self._batch.features, "labels": self._batch.labels}.get(kind, _MISSING)
-        for step in key.split("/") if key else ():
-            part = part[step] if isinstance(part, Mapping) and step in part else _MISSING
-        if part is not _MISSING:
+        root, _, rest = name.partition("/")
+        part = self._parts().get(root, _ABSENT)
+        path = None if part is _ABSENT else find_path(part, rest)
+        if path is None:
+            raise ValueError(self._unknown(name))
+        for key in path:
+            part = part[key]
+        if root != "metrics":
             return part
-        raise ValueError(self._unknown(name))
+        if path:
+            return as_metric(part, rest).compute()
+        return {metric: as_metric(value, metric).compute() for metric, value in part.items()}
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "predictions": self._spec.predictions,
+            "metrics": self._metrics,
+            "features": self._batch.features,
+            "labels": self._batch.labels,
+        }
 
     def _unknown(self, name: str) -> str:
-        spec = self._spec
-        known = [*self._named, *self._extra, "loss", "predictions", "metrics", "labels"]
-        if isinstance(spec.predictions, Mapping):
-            known += [f"predictions/{key}" for key in spec.predictions]
-        known += [f"metrics/{key}" for key in spec.eval_metric_ops or ()]
+        known = [*self._extra, *self._named]
+        if self._spec.loss is not None:
+            known.append("loss")
+        for root, part in self._parts().items():
+            known += written_places(part, root)
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         return (
@@ -110,28 +110,57 @@ class StepValues:
         )
 
 
-_MISSING = object()
+_ABSENT = object()
 
 
-class _Slot:
-    """Stands for the i-th tensor while the tensors are copied together."""
+def find_path(part: Any, name: str) -> tuple[Any, ...] | None:
+    """The keys that lead to a place in nested dicts, lists and tuples.
 
-    def __init__(self, index: int) -> None:
-        self.index = index
+    Args:
+        part: the structure.
+        name: "a/b" for part["a"]["b"], "" for the structure itself. Keys may have slashes of their own; numbers and
+            tuples are written out: "head/logits" is also part[("head", "logits")].
+
+    Returns:
+        The keys, or None where there is no such place.
+    """
+    if not name:
+        return ()
+    keys = {_written(key): key for key in _keys(part)}
+    if name in keys:
+        return (keys[name],)
+    for written, key in keys.items():
+        if name.startswith(f"{written}/"):
+            path = find_path(part[key], name[len(written) + 1 :])
+            if path is not None:
+                return (key, *path)
+    return None
 
 
-def _put(found: list[Any], value: Any) -> int:
-    found.append(value)
-    return len(found) - 1
+def written_places(part: Any, name: str) -> Iterator[str]:
+    """The names of a structure and of all places in it, as `find_path` reads them after `name`."""
+    yield name
+    for key in _keys(part):
+        yield from written_places(part[key], f"{name}/{_written(key)}")
 
 
-def _map_names(fetches: Any, function: Callable[[Any], Any]) -> Any:
-    if isinstance(fetches, str | int):
-        return function(fetches)
+def _keys(part: Any) -> Iterable[Any]:
+    if isinstance(part, Mapping):
+        return part
+    return range(len(part)) if isinstance(part, list | tuple) else ()
+
+
+def _written(key: Any) -> str:
+    return "/".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _find_all(fetches: Any, find: Callable[[str], Any]) -> Any:
+    if isinstance(fetches, str):
+        return find(fetches)
     if isinstance(fetches, Mapping):
-        return {key: _map_names(value, function) for key, value in fetches.items()}
+        return {key: _find_all(value, find) for key, value in fetches.items()}
     if isinstance(fetches, Sequence):
-        return [_map_names(value, function) for value in fetches]
+        return like(fetches, [_find_all(value, find) for value in fetches])
     if isinstance(fetches, Tensor):
         raise TypeError(
             "Hooks ask for values by name, since every step makes new tensors. Received: a tensor. "
@@ -140,22 +169,23 @@ def _map_names(fetches: Any, function: Callable[[Any], Any]) -> Any:
     raise TypeError(f"`fetches` must be names, or nested lists or dicts of names. Received: {fetches!r}.")
 
 
-def _map_tensors(value: Any, tensors: list[Tensor]) -> Any:
+def _map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
     if isinstance(value, Tensor):
-        tensors.append(value)
-        return _Slot(len(tensors) - 1)
+        return function(value)
     if isinstance(value, Mapping):
-        return {key: _map_tensors(item, tensors) for key, item in value.items()}
+        return {key: _map_tensors(item, function) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_map_tensors(item, tensors) for item in value]
+        return like(value, [_map_tensors(item, function) for item in value])
     return value
 
 
-def _fill(value: Any, arrays: Sequence[Any]) -> Any:
-    if isinstance(value, _Slot):
-        return arrays[value.index]
-    if isinstance(value, dict):
-        return {key: _fill(item, arrays) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_fill(item, arrays) for item in value]
-    return value
+def like(sequence: Sequence[Any], items: list[Any]) -> Any:
+    """The items in a sequence of the same kind: a tuple, a NamedTuple, else a list."""
+    if not isinstance(sequence, tuple):
+        return items
+    return type(sequence)(*items) if hasattr(sequence, "_fields") else tuple(items)
+
+
+def _own(array: np.ndarray[Any, Any]) -> Any:
+    # What is on the host already may be memory that the next step writes to.
+    return array.copy() if array.ndim else array[()]

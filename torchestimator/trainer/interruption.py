@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM at moments when the state is whole."""
 
 import logging
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -23,6 +24,7 @@ class Interruption:
         self.held = False
         self._pending: BaseException | None = None
         self._previous: dict[int, object] = {}
+        self._process = os.getpid()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -53,7 +55,8 @@ class Interruption:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
-        if not self.held or self._pending is not None:
+        # A forked child, such as a data loader's worker, inherits this handler but has no step to finish.
+        if not self.held or self._pending is not None or os.getpid() != self._process:
             raise error
         self._pending = error
         _LOG.warning("%s: stopping after the current step; once more stops at once.", signal.Signals(number).name)

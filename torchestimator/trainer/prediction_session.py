@@ -29,11 +29,13 @@ class PredictionSession(LoopSession):
             ValueError: `keys` do not fit the predictions.
         """
         with torch.no_grad():
-            spec = self._forward(requests)
-        if spec is None:
-            return None
-        assert self._batch is not None
-        return predictions_on_host(self._strategy.to_host, self._batch, spec.predictions, keys)
+            batch = self._next_batch(requests)
+            if batch is None:
+                return None
+            with self._around_forward():
+                spec = self._call(batch.features, batch.labels)
+            self._batch, self._spec = batch, spec
+        return predictions_on_host(self._strategy.to_host, batch, spec.predictions, keys)
 
 
 def predictions_on_host(to_host: Any, batch: Batch, predictions: Any, keys: Sequence[str] | None) -> Arrays:

@@ -1,6 +1,7 @@
 """What a running loop consists of: the part that all three modes share."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, BatchStream, Strategy
 from torchestimator.trainer.feed import feed
 from torchestimator.trainer.fetch import NOTHING, StepValues
+
+_NOTHING_AROUND: AbstractContextManager[object] = nullcontext()
 
 
 class LoopSession:
@@ -97,22 +100,18 @@ class LoopSession:
         """Only training has a state to save."""
         raise RuntimeError("Checkpoints are written in training only. Received: a save in evaluation or prediction.")
 
-    def _forward(self, requests: Sequence[SessionRunArgs | None]) -> EstimatorSpec | None:
-        """Runs the model on the next batch; None where the input has ended."""
+    def _next_batch(self, requests: Sequence[SessionRunArgs | None]) -> Batch | None:
+        """The next batch, with what hooks feed into it; None where the input has ended."""
         batch = next(self._stream, None)
-        if batch is None:
-            return None
-        for request in requests:
-            if request is not None and request.feed_dict:
-                batch = feed(batch, requests, self._strategy.device)
-                break
-        if self._autocast is None:
-            spec = self._call(batch.features, batch.labels)
-        else:
-            with self._autocast():
-                spec = self._call(batch.features, batch.labels)
-        self._batch, self._spec = batch, spec
-        return spec  # type: ignore[no-any-return]
+        if batch is not None:
+            for request in requests:
+                if request is not None and request.feed_dict:
+                    return feed(batch, requests, self._strategy.device)
+        return batch
+
+    def _around_forward(self) -> AbstractContextManager[object]:
+        """What the model runs in: automatic mixed precision, or nothing."""
+        return _NOTHING_AROUND if self._autocast is None else self._autocast()
 
     def _values(self) -> StepValues:
         if self._spec is None or self._batch is None:

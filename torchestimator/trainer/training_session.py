@@ -3,6 +3,7 @@
 import base64
 import random
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torchestimator.inputs.batch import batch_size_of
 from torchestimator.model.frame import current_scope
 from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
-from torchestimator.strategy.strategy import Strategy
+from torchestimator.strategy.strategy import Batch, Strategy
 from torchestimator.summary.record import Recorder, recording
 from torchestimator.train_op.optimization import Optimization
 from torchestimator.trainer.fetch import SUMMARIES
@@ -79,21 +80,21 @@ class TrainingSession(LoopSession):
             if request is not None and request.fetches == SUMMARIES:
                 self._recorder = Recorder(_scope_without_slash)
         interruption = self._interruption
-        interruption.held = True
         try:
-            if self._recorder is None:
-                spec = self._forward(requests)
-            else:
-                with recording(self._recorder):
-                    spec = self._forward(requests)
-            if spec is not None:
-                self._learn(spec)
+            batch = self._next_batch(requests)  # which may take long, so a signal ends the wait at once
+            if batch is None:
+                return False
+            interruption.held = True
+            with self._around_forward():
+                spec = self._call(batch.features, batch.labels)
+            self._batch, self._spec = batch, spec
+            self._learn(spec, batch)
         except BaseException:
             self._first_batch.take_back()
             interruption.drop()
             raise
         interruption.release()
-        return spec is not None
+        return True
 
     def finish(self) -> None:
         """Called when the input has ended: applies the gradients of a partly filled accumulation window."""
@@ -171,10 +172,10 @@ class TrainingSession(LoopSession):
         self._hook_states = checkpoint.state["hooks"]
         _set_random_states(self._strategy, checkpoint.state["random"])
 
-    def _learn(self, spec: EstimatorSpec) -> None:
+    def _learn(self, spec: EstimatorSpec, batch: Batch) -> None:
         optimization = self._optimization
         # The size of a batch matters only where batches are weighed against each other.
-        batch_size = batch_size_of(self._batch.features) if self._weighs_batches else 1  # type: ignore[union-attr]
+        batch_size = batch_size_of(batch.features) if self._weighs_batches else 1
         optimization.differentiate(spec.train_op, batch_size)
         self._whole = False
         optimization.apply(spec.train_op)
@@ -210,6 +211,15 @@ class TrainingSession(LoopSession):
             "hooks": {key: hook.state_dict() for key, hook in self._hooks.items()},  # type: ignore[attr-defined]
             "input": self._first_batch.state_dict(),
         }
+
+    def _around_forward(self) -> AbstractContextManager[object]:
+        around = super()._around_forward()
+        if self._recorder is None:
+            return around
+        stack = ExitStack()
+        stack.enter_context(recording(self._recorder))
+        stack.enter_context(around)
+        return stack
 
     def _extra(self) -> dict[str, Any]:
         # As in the original, the step of a loss is the number of steps before it.
