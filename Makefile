@@ -4,10 +4,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup setup-peers demo test lint format bench clean
 
 help:  ## Show what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Build .venv with the pinned development environment
 
@@ -32,8 +32,22 @@ format: setup  ## Format the code
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
 
-bench: setup  ## Measure speed against a bare loop and the peers, as ratios
-	$(BIN)/python -m tests.benchmarks
+bench: setup  ## Measure speed against a bare loop and the peers, as ratios; BENCH=--help shows options
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+setup-peers: .venv-lightning/.installed .venv-tf/.installed  ## Build the environments of the peers for bench
+
+.venv-lightning/.installed: constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "lightning==2.6.*"
+	touch $@
+
+# The last TensorFlow with tf.estimator; it needs Python 3.9 to 3.11.
+.venv-tf/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "tensorflow-cpu==2.15.*"
+	touch $@
 
 clean:  ## Remove the environment, caches and runs
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache

@@ -79,8 +79,10 @@ class ClusterRole:
         if service is not None and not isinstance(service, dict):
             raise TypeError(f'"service" in {VARIABLE} must be an object. Received: {service!r}.')
         model_dir = document.get("model_dir")
-        if model_dir is not None and not model_dir:
-            raise ValueError(f'"model_dir" in {VARIABLE} must not be empty. Remove it, or name a folder.')
+        if model_dir is not None and not (isinstance(model_dir, str) and model_dir):
+            raise ValueError(
+                f'"model_dir" in {VARIABLE} must name a folder. Remove it, or give a path. Received: {model_dir!r}.'
+            )
         return cls(
             cluster={} if task_type == "evaluator" else cluster,
             task_type=task_type,
@@ -105,7 +107,10 @@ def _read_cluster(cluster: Any) -> dict[str, tuple[str, ...]]:
     if not jobs:
         return jobs
     if "master" in jobs and "chief" in jobs:
-        raise ValueError(f'"cluster" in {VARIABLE} has both a "master" and a "chief"; name one of them "worker".')
+        raise ValueError(
+            f'"cluster" in {VARIABLE} has both a "master" and a "chief", two names of one job; keep one of them, and '
+            f"list the other's address as a worker. Received: {jobs}."
+        )
     leaders = jobs.get("master", jobs.get("chief", ()))
     if len(leaders) != 1:
         raise ValueError(f'"cluster" in {VARIABLE} must have exactly one "chief". Received: {jobs}.')
@@ -115,27 +120,21 @@ def _read_cluster(cluster: Any) -> dict[str, tuple[str, ...]]:
 def _read_task(task: Any, cluster: Mapping[str, tuple[str, ...]]) -> tuple[str, int]:
     if not isinstance(task, dict):
         raise ValueError(f'"task" in {VARIABLE} must be an object with "type" and "index". Received: {task!r}.')
-    task_type = task.get("type")
+    task_type, index = task.get("type"), _read_index(task.get("index"))
     if not cluster:
-        if task_type not in (None, "worker") or int(task.get("index") or 0) != 0:
+        if task_type not in (None, "worker") or index not in (None, 0):
             raise ValueError(
                 f'Without a "cluster", the task in {VARIABLE} can only be worker 0. Received: {task}. '
                 'Give the cluster, or remove "task".'
             )
         return "worker", 0
-    if task_type is None or task.get("index") is None:
+    if task_type is None or index is None:
         raise ValueError(f'With a "cluster", {VARIABLE} needs "task": {{"type": ..., "index": ...}}. Received: {task}.')
-    try:
-        index = int(task["index"])
-    except (TypeError, ValueError):
-        index = -1
-    if index < 0:
-        raise ValueError(f"The task index in {VARIABLE} must be a number from 0. Received: {task['index']!r}.")
     if task_type == "evaluator":
         if "master" in cluster:
             raise ValueError(f'A cluster with a "master" has no "evaluator" ({VARIABLE}); call it "chief" instead.')
         return task_type, index
-    if task_type not in cluster:
+    if not isinstance(task_type, str) or task_type not in cluster:
         raise ValueError(f"The task type {task_type!r} in {VARIABLE} is not in the cluster. Jobs: {sorted(cluster)}.")
     if index >= len(cluster[task_type]):
         raise ValueError(
@@ -143,3 +142,13 @@ def _read_task(task: Any, cluster: Mapping[str, tuple[str, ...]]) -> tuple[str, 
             "addresses."
         )
     return task_type, index
+
+
+def _read_index(value: Any) -> int | None:
+    try:
+        index = None if value is None else int(value)
+    except (TypeError, ValueError):
+        index = -1
+    if index is not None and index < 0:
+        raise ValueError(f"The task index in {VARIABLE} must be a number from 0. Received: {value!r}.")
+    return index

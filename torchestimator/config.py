@@ -1,8 +1,11 @@
 """RunConfig: how and where a model runs, apart from what it computes."""
 
+import copy
 import dataclasses
+import enum
 import math
 import numbers
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -13,8 +16,13 @@ from torchestimator.strategy.strategy import Strategy
 DEFAULT_SAVE_SECS: Final = 600
 """Seconds between checkpoints where nothing is said."""
 
-_UNSET: Final = -1.5
-"""Tells an argument that was not given from None, which switches saving off."""
+
+class _Unset(enum.Enum):
+    UNSET = "600 seconds"
+    """Tells an argument that was not given from None, which switches saving off."""
+
+
+_UNSET: Final[Any] = _Unset.UNSET
 
 _WITHOUT_MEANING: Final = {
     "session_config": "There is no session to configure; choose where to run with `strategy`.",
@@ -47,7 +55,7 @@ class RunConfig:
     """The other spelling of `random_seed`."""
     save_summary_steps: int | None = 100
     """Steps between summaries; 0 or None: none are written."""
-    save_checkpoints_steps: int | None = _UNSET  # type: ignore[assignment]
+    save_checkpoints_steps: int | None = _UNSET
     """Steps between checkpoints. Given as None, and no secs: none are written."""
     save_checkpoints_secs: float | None = _UNSET
     """Seconds between checkpoints; 600 where neither this nor the steps are given."""
@@ -89,26 +97,8 @@ class RunConfig:
     """Whether to show one; None: where standard error is a terminal."""
 
     def __post_init__(self) -> None:
-        for name, instead in _WITHOUT_MEANING.items():
-            if getattr(self, name) is not None:
-                raise ValueError(f"`{name}` has no meaning here. {instead} Received: {getattr(self, name)!r}.")
-        role = ClusterRole.from_environment()
-        object.__setattr__(self, "_role", role)
-        self._resolve_model_dir(role)
-        self._resolve_seed()
-        self._resolve_saving()
-        _at_least(self, "save_summary_steps", 0)
-        _at_least(self, "keep_checkpoint_max", 0)
-        _above_zero(self, "keep_checkpoint_every_n_hours")
-        _above_zero(self, "log_step_count_steps")
-        _at_least(self, "prefetch_batches", 0)
-        if self.precision not in ("32", "bf16", "16"):
-            raise ValueError(f'`precision` must be "32", "bf16" or "16". Received: {self.precision!r}.')
-        if self.strategy != "auto" and not isinstance(self.strategy, Strategy):
-            raise TypeError(
-                '`strategy` must be "auto" or a strategy object, for instance te.SingleDevice("cuda:0"). '
-                f"Received: {self.strategy!r}."
-            )
+        object.__setattr__(self, "_role", ClusterRole.from_environment())
+        self._resolve()
 
     def replace(self, **changes: Any) -> "RunConfig":
         """A copy with other values. Setting one of save_checkpoints_steps and _secs clears the other.
@@ -128,7 +118,12 @@ class RunConfig:
         for one, other in (("random_seed", "tf_random_seed"), ("tf_random_seed", "random_seed")):
             if one in changes:
                 changes.setdefault(other, changes[one])
-        return dataclasses.replace(self, **changes)
+        # A copy and not a new object: the role in the cluster stays what it was, whatever TF_CONFIG says now.
+        changed = copy.copy(self)
+        for name, value in changes.items():
+            object.__setattr__(changed, name, value)
+        changed._resolve()
+        return changed
 
     @property
     def cluster_spec(self) -> Mapping[str, tuple[str, ...]]:
@@ -175,18 +170,49 @@ class RunConfig:
         role: ClusterRole = self.__dict__["_role"]
         return role
 
-    def _resolve_model_dir(self, role: ClusterRole) -> None:
+    def _resolve(self) -> None:
+        """Checks all settings and fills in what follows from others."""
+        for name, instead in _WITHOUT_MEANING.items():
+            if getattr(self, name) is not None:
+                raise ValueError(f"`{name}` has no meaning here. {instead} Received: {getattr(self, name)!r}.")
+        self._resolve_model_dir()
+        self._resolve_seed()
+        self._resolve_saving()
+        _at_least(self, "save_summary_steps", 0)
+        _at_least(self, "keep_checkpoint_max", 0)
+        _above_zero(self, "keep_checkpoint_every_n_hours")
+        _above_zero(self, "log_step_count_steps")
+        _at_least(self, "prefetch_batches", 0)
+        for name in ("keep_checkpoint_every_n_hours", "prefetch_batches"):
+            if getattr(self, name) is None:
+                raise TypeError(f"`{name}` must be a number. Received: None. Leave it out for the default.")
+        if self.precision not in ("32", "bf16", "16"):
+            raise ValueError(f'`precision` must be "32", "bf16" or "16". Received: {self.precision!r}.')
+        if self.strategy != "auto" and not isinstance(self.strategy, Strategy):
+            raise TypeError(
+                '`strategy` must be "auto" or a strategy object, for instance te.SingleDevice("cuda:0"). '
+                f"Received: {self.strategy!r}."
+            )
+        if self.progress_bar is not None and not isinstance(self.progress_bar, bool):
+            raise TypeError(f"`progress_bar` must be True, False or None. Received: {self.progress_bar!r}.")
+
+    def _resolve_model_dir(self) -> None:
         if self.model_dir is not None:
-            object.__setattr__(self, "model_dir", str(self.model_dir))
-            if not self.model_dir:
+            try:
+                folder = os.fsdecode(self.model_dir)
+            except TypeError:
+                raise TypeError(f"`model_dir` must be a path. Received: {self.model_dir!r}.") from None
+            if not folder:
                 raise ValueError('`model_dir` must not be empty. Leave it out for a temporary folder. Received: "".')
-        if role.model_dir is not None:
-            if self.model_dir not in (None, role.model_dir):
+            object.__setattr__(self, "model_dir", folder)
+        asked = self._cluster_role.model_dir
+        if asked is not None:
+            if self.model_dir not in (None, asked):
                 raise ValueError(
                     f"`model_dir` is given twice with different values: {self.model_dir!r} in RunConfig and "
-                    f"{role.model_dir!r} in {VARIABLE}. Remove one."
+                    f"{asked!r} in {VARIABLE}. Remove one."
                 )
-            object.__setattr__(self, "model_dir", role.model_dir)
+            object.__setattr__(self, "model_dir", asked)
 
     def _resolve_seed(self) -> None:
         seed, other = self.random_seed, self.tf_random_seed
@@ -195,16 +221,18 @@ class RunConfig:
                 f"`random_seed` and `tf_random_seed` are two names of one setting. Received: {seed} and {other}."
             )
         seed = other if seed is None else seed
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise TypeError(f"`random_seed` must be an integer. Received: {seed!r}.")
+        if seed is not None:
+            if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+                raise TypeError(f"`random_seed` must be an integer. Received: {seed!r}.")
+            seed = int(seed)
         object.__setattr__(self, "random_seed", seed)
         object.__setattr__(self, "tf_random_seed", seed)
 
     def _resolve_saving(self) -> None:
         steps, secs = self.save_checkpoints_steps, self.save_checkpoints_secs
-        if steps == _UNSET:
-            secs, steps = (DEFAULT_SAVE_SECS if secs == _UNSET else secs), None
-        elif secs == _UNSET:
+        if steps is _UNSET:
+            secs, steps = (DEFAULT_SAVE_SECS if secs is _UNSET else secs), None
+        elif secs is _UNSET:
             secs = None
         if steps is not None and secs is not None:
             raise ValueError(
@@ -217,23 +245,31 @@ class RunConfig:
         _at_least(self, "save_checkpoints_secs", 0)
 
 
+_FRACTIONS: Final = ("save_checkpoints_secs", "keep_checkpoint_every_n_hours")
+"""Settings that need not be whole numbers."""
+
+
 def _number(config: RunConfig, name: str) -> float | None:
+    """The setting, checked to be a number; whole numbers such as 1e3 become integers."""
     value = getattr(config, name)
     if value is None:
         return None
-    whole = name not in ("save_checkpoints_secs", "keep_checkpoint_every_n_hours")
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or (whole and value != math.floor(value)):
-        raise TypeError(f"`{name}` must be {'an integer' if whole else 'a number'}. Received: {value!r}.")
-    return float(value)
+    fraction = name in _FRACTIONS
+    number = float(value) if isinstance(value, numbers.Real) and not isinstance(value, bool) else math.nan
+    if math.isnan(number) or not (fraction or number.is_integer()):
+        raise TypeError(f"`{name}` must be {'a number' if fraction else 'an integer'}. Received: {value!r}.")
+    if not fraction:
+        object.__setattr__(config, name, int(number))
+    return number
 
 
 def _at_least(config: RunConfig, name: str, least: int) -> None:
     value = _number(config, name)
-    if value is not None and not value >= least:
+    if value is not None and value < least:
         raise ValueError(f"`{name}` must be at least {least}. Received: {getattr(config, name)!r}.")
 
 
 def _above_zero(config: RunConfig, name: str) -> None:
     value = _number(config, name)
-    if value is not None and not value > 0:
+    if value is not None and value <= 0:
         raise ValueError(f"`{name}` must be above 0. Received: {getattr(config, name)!r}.")

@@ -54,10 +54,15 @@ class EstimatorSpec:
 
     def __post_init__(self) -> None:
         mode = self.mode
-        if mode == ModeKeys.TRAIN:
-            _check_train_op(self.train_op)
-        elif mode not in ModeKeys.ALL:
+        if mode not in ModeKeys.ALL:
             raise ValueError(f"`mode` must be one of {list(ModeKeys.ALL)}. Received: {mode!r}.")
+        if self.train_op is not None:
+            _check_train_op(self.train_op)
+        elif mode == ModeKeys.TRAIN:
+            raise ValueError(
+                'EstimatorSpec needs a `train_op` in mode "train". Received: train_op=None. '
+                "Write: train_op=te.minimize(loss, lambda params: torch.optim.Adam(params, lr=1e-3))"
+            )
         if self.loss is not None:
             self.loss = _scalar_loss(self.loss)
         elif mode != ModeKeys.PREDICT:
@@ -113,14 +118,8 @@ class EstimatorSpec:
 
 
 def _check_train_op(train_op: Any) -> None:
-    if isinstance(train_op, Minimize | Group):
-        return
-    if train_op is None:
-        raise ValueError(
-            'EstimatorSpec needs a `train_op` in mode "train". Received: train_op=None. '
-            "Write: train_op=te.minimize(loss, lambda params: torch.optim.Adam(params, lr=1e-3))"
-        )
-    if not callable(train_op):
+    # A tuple and not a union: torch.compile traces this, and up to torch 2.9 it knows no unions.
+    if not isinstance(train_op, (Minimize, Group)) and not callable(train_op):
         raise TypeError(
             "`train_op` must be a result of te.minimize or te.group, or a function without arguments. "
             f"Received: {_short(train_op)}. "

@@ -11,7 +11,7 @@ from torchestimator.checkpoint.digest import NoHash, StreamHash
 from torchestimator.checkpoint.host_memory import HostBuffers, byte_view, copy_bits, is_plain, split
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(tensor=tensors(), max_elements=st.integers(1, 40))
 def test_pieces_are_small_and_make_up_the_tensor_in_row_major_order(tensor: Tensor, max_elements: int) -> None:
     pieces = list(split(tensor, max_elements))

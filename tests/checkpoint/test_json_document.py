@@ -25,7 +25,7 @@ def _refuse_constant(text: str) -> float:
     raise AssertionError(f"{text} is not strict JSON")
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(value=_DOCUMENTS)
 def test_documents_come_back_exactly_through_strict_json(value: object) -> None:
     data = encode(value, "state")

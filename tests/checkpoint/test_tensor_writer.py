@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from torchestimator.checkpoint import FileDigest, TensorFile, read_tensors, writ
 from torchestimator.checkpoint.filesystem import CHUNK_BYTES
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 @given(tensors=named_tensors())
 def test_every_tensor_comes_back_bit_by_bit(
     tensors: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory
@@ -148,22 +146,6 @@ def test_reserved_and_unwritable_names_are_refused(name: str, tmp_path: Path) ->
 def test_the_metadata_key_of_the_aliases_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="metadata"):
         write_tensors(str(tmp_path / "x"), {}, {"torchestimator.aliases": "{}"})
-
-
-def test_a_failed_write_leaves_no_file(tmp_path: Path) -> None:
-    program = """
-import resource, sys, torch
-from torchestimator.checkpoint import write_tensors
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-try:
-    write_tensors(sys.argv[1], {"x": torch.zeros(1 << 20)})
-except OSError as error:
-    print(error.errno)
-"""
-    path = tmp_path / "x.safetensors"
-    result = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "27"
-    assert not path.exists()
 
 
 def test_the_header_digest_covers_the_header(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
@@ -81,9 +80,12 @@ def write_file(path: str, data: bytes) -> None:
 
 
 def replace_file(path: str, data: bytes) -> None:
-    """Puts `data` in the place of a small file in one step: readers and crashes see the old one or the new one."""
+    """Puts `data` in the place of a small file in one step: readers and crashes see the old one or the new one.
+
+    Only for one writer at a time. What a crash leaves beside the file is overwritten by the next call.
+    """
     folder, name = os.path.split(path)
-    staged = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+    staged = os.path.join(folder, f".{name}.tmp")
     try:
         write_file(staged, data)
         os.replace(staged, path)

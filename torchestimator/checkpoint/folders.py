@@ -75,19 +75,20 @@ def publish(staged: str, model_dir: str, name: str) -> str:
             os.rename(displaced, target)
         raise
     sync_folder(model_dir)
-    _delete(displaced)
+    remove(model_dir, os.path.basename(displaced))
     return target
 
 
 def remove(model_dir: str, name: str) -> None:
-    """Deletes a checkpoint, which disappears at once and as a whole."""
-    hidden = _hidden_path(model_dir, name, "tmp")
+    """Deletes a folder that `find` may tell of; it disappears at once and as a whole."""
+    hidden = _HIDDEN.fullmatch(name)
+    rubbish = _hidden_path(model_dir, hidden[1] if hidden else name, "tmp")
     try:
-        os.rename(os.path.join(model_dir, name), hidden)
+        os.rename(os.path.join(model_dir, name), rubbish)
     except OSError as error:
         _logger.warning("The old checkpoint %s in %s cannot be deleted: %s", name, model_dir, error.strerror)
         return
-    _delete(hidden)
+    _delete(rubbish)
 
 
 def clean_up(model_dir: str) -> None:
@@ -98,11 +99,13 @@ def clean_up(model_dir: str) -> None:
             continue
         path = os.path.join(model_dir, entry)
         target = os.path.join(model_dir, hidden[1])
-        if hidden[2] == "old" and not os.path.lexists(target):
+        if hidden[2] == "tmp":
+            _delete(path)
+        elif os.path.lexists(target):
+            remove(model_dir, entry)
+        else:
             os.rename(path, target)
             sync_folder(model_dir)
-        else:
-            _delete(path)
 
 
 def _entries(model_dir: str) -> list[str]:

@@ -27,15 +27,17 @@ class BestCheckpoint:
         self._store = CheckpointStore(model_dir)
 
     def loss(self) -> float:
-        """The best loss so far, infinity before the first."""
+        """The best loss so far, infinity before the first and when its checkpoint is gone."""
         try:
             with open(self._path, encoding="utf-8") as file:
-                return float(json.load(file)["loss"])
+                record = json.load(file)
+            loss, checkpoint = float(record["loss"]), os.path.join(self._store.model_dir, record["checkpoint"])
         except FileNotFoundError:
             return math.inf
         except (ValueError, KeyError, TypeError):
             LOG.warning("%s can't be read; the next evaluation counts as the best.", self._path)
             return math.inf
+        return loss if os.path.isdir(checkpoint) else math.inf
 
     def consider(self, checkpoint_path: str, results: dict[str, Any]) -> bool:
         """Notes the checkpoint if its loss is lower than all before; returns whether it is."""

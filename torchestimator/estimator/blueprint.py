@@ -1,5 +1,7 @@
 """Makes, builds and fills models: what every mode of an Estimator has in common."""
 
+import contextlib
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,23 +49,25 @@ class Blueprint:
             position: where to go on, from a checkpoint; None where the input could not tell it.
             resumes: whether to go on at `position`.
         """
-        source = open_input(input_fn, mode, self.params, self.config, self.strategy.input_context())
-        try:
+        # A copy, so that an input_fn that takes values out of its params leaves those of the model alone.
+        params = copy.deepcopy(self.params)
+        source = open_input(input_fn, mode, params, self.config, self.strategy.input_context())
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(source.close)
             if resumes:
                 _go_to(source, position)
             stream = self.strategy.stream(
                 source, prefetch=self.config.prefetch_batches, keep_strings=mode == ModeKeys.PREDICT
             )
+            on_error.pop_all()
+            on_error.callback(stream.close)
             try:
                 first = FirstBatch(stream, source.runs_ahead)
             except StopIteration:
-                stream.close()
                 return None
             check_batch(first.first.features, first.first.labels)
-        except BaseException:
-            source.close()
-            raise
-        return first
+            on_error.pop_all()
+            return first
 
     def build(self, batch: Batch, mode: str) -> tuple[ModelFnModule, EstimatorSpec]:
         """A new model, built from a batch, with its initial weights."""
@@ -75,11 +79,20 @@ class Blueprint:
             seed=self.seed,
             device=self.strategy.device,
         )
+        return module, self.extend(module, batch, mode)
+
+    def extend(self, module: ModelFnModule, batch: Batch, mode: str) -> EstimatorSpec:
+        """Builds a model for a further mode, which may add names to it."""
         LOG.debug("Calling model_fn.")
-        spec = module.build(batch.features, batch.labels, mode)
+        try:
+            spec = module.build(batch.features, batch.labels, mode)
+        except Exception as error:
+            if batch.labels is None and mode != ModeKeys.PREDICT:
+                error.add_note("`labels` is None here: input_fn gives features only. Write: return features, labels")
+            raise
         LOG.debug("Done calling model_fn.")
         release_metrics(spec)
-        return module, spec
+        return spec
 
     def initialise(self, module: ModelFnModule, checkpoint: Checkpoint | None) -> None:
         """Fills a built model from a checkpoint; without one, from the warm start if there is any.
@@ -91,7 +104,7 @@ class Blueprint:
         """
         if checkpoint is None:
             if self.warm_start is not None:
-                warm_start(module, self.warm_start)
+                warm_start(module, self.warm_start, self.seed)
             return
         LOG.info("Restoring parameters from %s", checkpoint.path)
         differences = checkpoint.load_model(module.state_dict(), strict=False)

@@ -1,7 +1,7 @@
 """The hooks that every training and evaluation has, in the original's order and cadence."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torchestimator.checkpoint.store import CheckpointStore
 from torchestimator.config import RunConfig
@@ -9,7 +9,7 @@ from torchestimator.hooks.checkpoint_saver import CheckpointSaverHook, Checkpoin
 from torchestimator.hooks.hook import SessionRunHook
 from torchestimator.hooks.logging_tensor import LoggingTensorHook
 from torchestimator.hooks.nan import NanTensorHook
-from torchestimator.hooks.progress import ProgressBarHook
+from torchestimator.hooks.progress import ProgressBarHook, is_terminal
 from torchestimator.hooks.step_counter import StepCounterHook
 from torchestimator.hooks.stop import StopAtStepHook
 from torchestimator.hooks.summary_saver import SummarySaverHook
@@ -21,29 +21,23 @@ def training_hooks(
     store: CheckpointStore,
     spec: EstimatorSpec,
     user_hooks: Sequence[SessionRunHook],
-    listeners: Sequence[CheckpointSaverListener],
     stop: StopAtStepHook | None,
 ) -> list[SessionRunHook]:
     """All hooks of a training: checkpoints, the spec's for the chief, step counter, summaries, the
-    user's, the stop, NaN watch, log lines (or the progress bar), the spec's.
-
-    Raises:
-        ValueError: there are listeners, but nothing saves checkpoints.
+    user's, the stop, NaN watch, log lines (or the progress bar), the spec's. A saver or a NaN watch
+    that the user gives takes the place of the default one.
     """
     chief_hooks, spec_hooks = list(spec.training_chief_hooks or ()), list(spec.training_hooks or ())
-    savers: list[SessionRunHook] = [
-        hook for hook in (*user_hooks, *chief_hooks, *spec_hooks) if isinstance(hook, CheckpointSaverHook)
-    ]
+    given = [*user_hooks, *chief_hooks, *spec_hooks]
     own_saver: list[SessionRunHook] = []
-    if not savers and (config.save_checkpoints_steps or config.save_checkpoints_secs):
+    if not _has(given, CheckpointSaverHook) and (config.save_checkpoints_steps or config.save_checkpoints_secs):
         own_saver = [
             CheckpointSaverHook(
                 store.model_dir, config.save_checkpoints_secs or None, config.save_checkpoints_steps or None, store
             )
         ]
-    _add_listeners([*own_saver, *savers], listeners)
     every = config.log_step_count_steps
-    show_bar = sys.stderr.isatty() if config.progress_bar is None else config.progress_bar
+    show_bar = is_terminal(sys.stderr) if config.progress_bar is None else config.progress_bar
     hooks: list[SessionRunHook] = [*own_saver, *chief_hooks]
     if every:
         hooks.append(StepCounterHook(every, output_dir=store.model_dir, log=not show_bar))
@@ -52,7 +46,8 @@ def training_hooks(
     hooks += user_hooks
     if stop is not None:
         hooks.append(stop)
-    hooks.append(NanTensorHook(every_n_steps=every or 100))
+    if not _has(given, NanTensorHook):
+        hooks.append(NanTensorHook(every_n_steps=every or 100))
     if show_bar:
         hooks.append(ProgressBarHook(stop, every))
     elif every:
@@ -60,14 +55,32 @@ def training_hooks(
     return hooks + spec_hooks
 
 
-def _add_listeners(savers: Sequence[SessionRunHook], listeners: Sequence[CheckpointSaverListener]) -> None:
-    if not listeners:
-        return
-    for saver in savers:
-        if isinstance(saver, CheckpointSaverHook):
-            saver.listeners += [listener for listener in listeners if listener not in saver.listeners]
-            return
-    raise ValueError(
-        "`saving_listeners` need checkpoints, but none are saved. Set save_checkpoints_steps or save_checkpoints_secs "
-        "in te.RunConfig."
-    )
+def add_listeners(hooks: Sequence[SessionRunHook], listeners: Sequence[CheckpointSaverListener]) -> Callable[[], None]:
+    """Gives listeners to the first saver for the length of one training; returns what takes them off again.
+
+    Raises:
+        ValueError: there are listeners, but nothing saves checkpoints.
+    """
+    saver = next((hook for hook in hooks if isinstance(hook, CheckpointSaverHook)), None)
+    if saver is None:
+        if listeners:
+            raise ValueError(
+                "`saving_listeners` need checkpoints, but none are saved. Set save_checkpoints_steps or "
+                "save_checkpoints_secs in te.RunConfig."
+            )
+        return _nothing
+    before = list(saver.listeners)
+    saver.listeners = before + [listener for listener in listeners if listener not in before]
+
+    def take_off() -> None:
+        saver.listeners = before
+
+    return take_off
+
+
+def _has(hooks: Sequence[SessionRunHook], kind: type[SessionRunHook]) -> bool:
+    return any(isinstance(hook, kind) for hook in hooks)
+
+
+def _nothing() -> None:
+    return

@@ -12,22 +12,22 @@ from typing import Any, Self
 from torchestimator.checkpoint.index import newest_whole
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.config import RunConfig
-from torchestimator.estimator.blueprint import Blueprint
+from torchestimator.estimator.blueprint import Blueprint, release_metrics
 from torchestimator.estimator.evaluation_log import log_results
-from torchestimator.estimator.inference import inference
-from torchestimator.estimator.models import Model, Models
+from torchestimator.estimator.inference import RandomStream, inference
+from torchestimator.estimator.models import Model, Models, hooks_of
 from torchestimator.estimator.predictor import Predictor
-from torchestimator.estimator.specs import check_input_fn, check_listeners, check_positive
+from torchestimator.estimator.specs import check_input_fn, check_positive
 from torchestimator.estimator.training import Training
 from torchestimator.estimator.variables import variable_names, variable_value
 from torchestimator.estimator.warm_start import WarmStartSettings, warm_start_settings
-from torchestimator.hooks.checkpoint_saver import CheckpointSaverListener
+from torchestimator.hooks.checkpoint_saver import CheckpointSaverListener, check_listeners
 from torchestimator.hooks.evaluation import StopAfterNEvalsHook
 from torchestimator.hooks.hook import SessionRunHook, check_hooks
 from torchestimator.log import LOG
 from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.arguments import check_model_fn
-from torchestimator.model.seeds import forked_random
+from torchestimator.model.seeds import derive_seed, forked_random
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.auto import resolve_strategy
 from torchestimator.trainer.evaluate import evaluate
@@ -35,6 +35,7 @@ from torchestimator.trainer.evaluation_session import EvaluationSession
 from torchestimator.trainer.first_batch import FirstBatch
 from torchestimator.trainer.predict import predict
 from torchestimator.trainer.prediction_session import PredictionSession, rows_of
+from torchestimator.trainer.session import LoopSession
 from torchestimator.trainer.train import train
 
 InputFn = Callable[..., Any]
@@ -156,7 +157,7 @@ class Estimator:
         check_positive("steps", steps)
         check_positive("max_steps", max_steps)
         check_input_fn(input_fn)
-        user_hooks, listeners = check_hooks("hooks", hooks), check_listeners(saving_listeners)
+        user_hooks, listeners = check_hooks("hooks", hooks), check_listeners("saving_listeners", saving_listeners)
         latest = self.latest_checkpoint()
         if max_steps is not None and latest is not None and Checkpoint(latest).step >= max_steps:
             LOG.info("Skipping training: the checkpoint %s has reached max_steps=%d.", latest, max_steps)
@@ -202,7 +203,7 @@ class Estimator:
         check_input_fn(input_fn)
         user_hooks = check_hooks("hooks", hooks)
         path = self._find_checkpoint(checkpoint_path, "evaluate")
-        with self._random_apart(), self._opened(input_fn, ModeKeys.EVAL) as stream:
+        with self._random_apart(), contextlib.closing(self._open(input_fn, ModeKeys.EVAL)) as stream:
             model = self._model(path, stream, ModeKeys.EVAL)
             results = self._evaluate(model, stream, steps, user_hooks)
         log_results(self.eval_dir(name), results, path)
@@ -225,8 +226,11 @@ class Estimator:
         model = self._models.live
         if model is None:
             raise RuntimeError("No model is in training. Use `evaluate`, which reads a checkpoint.")
-        with self._random_apart(), self._opened(input_fn, ModeKeys.EVAL) as stream:
-            results = self._evaluate(model, stream, steps, check_hooks("hooks", hooks))
+        check_positive("steps", steps)
+        check_input_fn(input_fn)
+        user_hooks = check_hooks("hooks", hooks)
+        with self._random_apart(), contextlib.closing(self._open(input_fn, ModeKeys.EVAL)) as stream:
+            results = self._evaluate(model, stream, steps, user_hooks)
         log_results(self.eval_dir(name), results, None)
         return results
 
@@ -257,14 +261,20 @@ class Estimator:
         user_hooks = check_hooks("hooks", hooks)
         keys = [predict_keys] if isinstance(predict_keys, str) else predict_keys
         path = self._find_checkpoint(checkpoint_path, "predict")
-        with self._opened(input_fn, ModeKeys.PREDICT) as stream:
-            model = self._model(path, stream, ModeKeys.PREDICT)
-            blueprint = self._blueprint
-            session = PredictionSession(model.module, model.call, blueprint.strategy, stream, self._config.precision)
-            batches = predict(session, user_hooks, keys)
+        strategy = self._blueprint.strategy
+        seed = secrets.randbits(62) if self._config.random_seed is None else derive_seed(self._seed, "prediction")
+        with contextlib.ExitStack() as stack:
+            with forked_random(strategy.device, seed):
+                stream = stack.enter_context(contextlib.closing(self._open(input_fn, ModeKeys.PREDICT)))
+                model = self._model(path, stream, ModeKeys.PREDICT)
+                session = PredictionSession(model.module, model.call, strategy, stream, self._config.precision)
+                all_hooks = [*user_hooks, *self._spec_hooks(session, model, stream, ModeKeys.PREDICT)]
+                batches = predict(session, all_hooks, keys)
+                own_random = RandomStream(strategy)
             while True:
-                # The model may be one in training, so the mode is set for each batch and put back.
-                with inference(model.module, ModeKeys.PREDICT):
+                # Between two batches the reader does what it likes, training the model included: its mode and
+                # the random numbers are set for each batch and put back.
+                with own_random.block(), inference(model.module, ModeKeys.PREDICT):
                     arrays = next(batches, None)
                 if arrays is None:
                     return
@@ -333,15 +343,11 @@ class Estimator:
         # An evaluation in the middle of a training must not touch the training's random numbers.
         return forked_random(self._blueprint.strategy.device)
 
-    @contextlib.contextmanager
-    def _opened(self, input_fn: InputFn, mode: str) -> Iterator[FirstBatch]:
+    def _open(self, input_fn: InputFn, mode: str) -> FirstBatch:
         stream = self._blueprint.open(input_fn, mode)
         if stream is None:
             raise ValueError("`input_fn` gave no batch. Is the input empty or misspelt?")
-        try:
-            yield stream
-        finally:
-            stream.close()
+        return stream
 
     def _model(self, path: str | None, stream: FirstBatch, mode: str) -> Model:
         model = self._models.find(path, mode)
@@ -354,14 +360,31 @@ class Estimator:
         LOG.info("Starting evaluation at %s", time.strftime("%Y-%m-%dT%H:%M:%S"))
         started = time.perf_counter()
         session = EvaluationSession(model.module, model.call, strategy, stream, self._config.precision)
-        all_hooks = [*hooks, StopAfterNEvalsHook(steps)]
         self._models.release_metrics()
+        spec_hooks = self._spec_hooks(session, model, stream, ModeKeys.EVAL)
         with inference(model.module, ModeKeys.EVAL), contextlib.closing(session):
-            results = evaluate(session, all_hooks)
+            results = evaluate(session, [*hooks, StopAfterNEvalsHook(steps), *spec_hooks])
         LOG.info("Inference time: %.5fs", time.perf_counter() - started)
         return results
 
+    def _spec_hooks(self, session: LoopSession, model: Model, stream: FirstBatch, mode: str) -> list[SessionRunHook]:
+        """The hooks that model_fn gives in its spec, which have to be there before the first step.
+
+        Getting them takes an extra call of model_fn; once it is known that there are none, no more.
+        """
+        if not model.has_hooks.get(mode, True):
+            return []
+        with inference(model.module, mode):
+            spec = session.rehearse(stream.first)
+        release_metrics(spec)
+        hooks = hooks_of(spec)
+        model.has_hooks[mode] = bool(hooks)
+        return hooks
+
     def _find_checkpoint(self, checkpoint_path: str | None, verb: str) -> str | None:
+        saves = self._config.save_checkpoints_steps or self._config.save_checkpoints_secs
+        if checkpoint_path is None and not saves and self._models.holds_unsaved:
+            return None
         path = checkpoint_path or self.latest_checkpoint()
         if path is not None:
             return Checkpoint(path).path

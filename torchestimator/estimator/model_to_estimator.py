@@ -18,6 +18,9 @@ from torchestimator.train_op.description import OptimizerFn, SchedulerFn, minimi
 MODULE_NAME = "model"
 """What the module is called in checkpoints: `model.<its own parameter names>`."""
 
+LOSS_NAME = "loss"
+"""Likewise for a loss that is a module."""
+
 
 def model_to_estimator(
     module: nn.Module,
@@ -42,12 +45,13 @@ def model_to_estimator(
 
     How features reach the module: a tensor is its argument; a dict is passed by name where its keys
     are names of `forward`'s arguments, and as one argument otherwise (a dict with a single entry: that
-    entry). What the module returns becomes the predictions: a dict as it is, a tensor as "output",
-    a tuple as "output_0", "output_1", ...
+    entry). What the module returns becomes the predictions: a tensor as "output", the tensors of a dict
+    under their keys, those of a tuple as "output_0", "output_1", ...
 
     Args:
         module: any nn.Module.
-        loss_fn: of (what the module returns, labels), as torch's loss modules.
+        loss_fn: of (what the module returns, labels), as torch's loss modules. Weights and buffers of a
+            loss module are part of the model, as `loss.<name>`.
         optimizer_fn: of the parameters; see `te.minimize`.
         metrics: functions of (labels, what the module returns) by name, each giving a metric.
         model_dir: folder of checkpoints and summaries.
@@ -64,6 +68,7 @@ def model_to_estimator(
     if not callable(loss_fn):
         raise TypeError(f"`loss_fn` must be a function of (outputs, labels). Received: {loss_fn!r}.")
     initial = copy.deepcopy(module)
+    initial_loss = copy.deepcopy(loss_fn) if isinstance(loss_fn, nn.Module) else None
     takes = _argument_names(module)
 
     def model_fn(features: Any, labels: Any, mode: str) -> EstimatorSpec:
@@ -72,7 +77,10 @@ def model_to_estimator(
         predictions = _named(outputs)
         if mode == ModeKeys.PREDICT:
             return EstimatorSpec(mode, predictions=predictions)
-        loss = loss_fn(outputs, labels)
+        if initial_loss is None:
+            loss = loss_fn(outputs, labels)
+        else:
+            loss = get_module(LOSS_NAME, lambda: copy.deepcopy(initial_loss))(outputs, labels)
         if mode == ModeKeys.EVAL:
             values = {name: metric(labels, outputs) for name, metric in (metrics or {}).items()}
             return EstimatorSpec(mode, predictions=predictions, loss=loss, eval_metric_ops=values)
@@ -82,14 +90,19 @@ def model_to_estimator(
     return Estimator(model_fn, model_dir, config)
 
 
-def _argument_names(module: nn.Module) -> frozenset[str]:
-    return frozenset(inspect.signature(module.forward).parameters)
+def _argument_names(module: nn.Module) -> frozenset[str] | None:
+    """The names by which `forward` takes its arguments; None: any."""
+    parameters = inspect.signature(module.forward).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return frozenset(name for name, parameter in parameters.items() if parameter.kind in by_name)
 
 
-def _call(net: nn.Module, takes: frozenset[str], features: Any) -> Any:
+def _call(net: nn.Module, takes: frozenset[str] | None, features: Any) -> Any:
     if not isinstance(features, Mapping):
         return net(features)
-    if takes.issuperset(features):
+    if takes is None or takes.issuperset(features):
         return net(**features)
     if len(features) == 1:
         return net(next(iter(features.values())))
@@ -100,5 +113,12 @@ def _named(outputs: Any) -> dict[str, Tensor]:
     if isinstance(outputs, Tensor):
         return {"output": outputs}
     if isinstance(outputs, Mapping):
-        return dict(outputs)
-    return {f"output_{index}": output for index, output in enumerate(outputs)}
+        items = dict(outputs)
+    elif isinstance(outputs, list | tuple):
+        items = {f"output_{index}": output for index, output in enumerate(outputs)}
+    else:
+        raise TypeError(
+            f"`module` must return a tensor, or a dict or tuple of tensors. Received: {type(outputs).__name__}."
+        )
+    # Models return more than results: None for parts that were not asked for, caches.
+    return {name: output for name, output in items.items() if isinstance(output, Tensor)}

@@ -1,11 +1,13 @@
 """The models that an Estimator keeps ready, so that nothing is built or read twice."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.estimator.blueprint import Blueprint, release_metrics
+from torchestimator.hooks.hook import SessionRunHook
+from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch
@@ -22,6 +24,14 @@ class Model:
     """The model as the strategy placed it."""
     checkpoint: Checkpoint | None
     """Where its weights are from; None: initial weights, or weights in training."""
+    has_hooks: dict[str, bool] = field(default_factory=dict)
+    """Whether the specs of a mode bring hooks, for the modes in which that is known."""
+
+    def has_weights_of(self, path: str | None) -> bool:
+        """Whether this is what reading that checkpoint again would give; None: the initial weights."""
+        if self.checkpoint is None or path is None:
+            return self.checkpoint is None and path is None
+        return self.checkpoint.path == path and not self.checkpoint.was_replaced()
 
 
 class Models:
@@ -33,9 +43,18 @@ class Models:
         self._loaded: Model | None = None
         self._released: EstimatorSpec | None = None
 
+    def clear(self) -> None:
+        """Lets go of all models, before a training builds its own: two would need twice the memory."""
+        self._session = self._live = self._loaded = self._released = None
+
     def train(self, model: Model, session: TrainingSession) -> None:
         """Takes in the model that a training works on."""
         self._live, self._session = model, session
+
+    @property
+    def holds_unsaved(self) -> bool:
+        """Whether the model in training, or last trained, is in no checkpoint."""
+        return self._session is not None and self._session.can_save() and self._session.saved() is None
 
     def release_metrics(self) -> None:
         """Empties the metric objects that training steps may have filled, before an evaluation uses them."""
@@ -59,21 +78,37 @@ class Models:
             if (saved.path if saved is not None else None) == path:
                 return self._live
         loaded = self._loaded
-        if loaded is None or mode not in loaded.module.built_modes:
+        if loaded is None or mode not in loaded.module.built_modes or not loaded.has_weights_of(path):
             return None
-        if loaded.checkpoint is None:
-            return loaded if path is None else None
-        return loaded if loaded.checkpoint.path == path and not loaded.checkpoint.was_replaced() else None
+        return loaded
 
     def load(self, blueprint: Blueprint, path: str | None, batch: Batch, mode: str) -> Model:
-        """Builds a model and fills it: from a checkpoint, or by the warm start, or with initial weights."""
-        self._loaded = load_model(blueprint, path, batch, mode)
-        return self._loaded
+        """A model with the weights of a checkpoint, or else those of the warm start, or initial ones.
+
+        One that was loaded for another mode is built further. Only where that adds names to it, the
+        checkpoint is read again.
+        """
+        loaded = self._loaded
+        if loaded is None or not loaded.has_weights_of(path):
+            self._loaded = load_model(blueprint, path, batch, mode)
+            return self._loaded
+        module, names = loaded.module, loaded.module.state_dict().keys()
+        spec = blueprint.extend(module, batch, mode)
+        if module.state_dict().keys() != names:
+            blueprint.initialise(module, loaded.checkpoint)
+            self._loaded = loaded = Model(module, blueprint.strategy.place(module), loaded.checkpoint, loaded.has_hooks)
+        loaded.has_hooks[mode] = bool(hooks_of(spec))
+        return loaded
 
 
 def load_model(blueprint: Blueprint, path: str | None, batch: Batch, mode: str) -> Model:
     """Builds a model from a batch and fills it from a checkpoint, if there is one."""
     checkpoint = None if path is None else Checkpoint(path)
-    module, _ = blueprint.build(batch, mode)
+    module, spec = blueprint.build(batch, mode)
     blueprint.initialise(module, checkpoint)
-    return Model(module, blueprint.strategy.place(module), checkpoint)
+    return Model(module, blueprint.strategy.place(module), checkpoint, {mode: bool(hooks_of(spec))})
+
+
+def hooks_of(spec: EstimatorSpec) -> list[SessionRunHook]:
+    """The hooks that a spec brings for its own mode."""
+    return list((spec.evaluation_hooks if spec.mode == ModeKeys.EVAL else spec.prediction_hooks) or ())

@@ -29,6 +29,7 @@ class Predictor:
     ) -> None:
         self._blueprint = blueprint
         self._latest_checkpoint = latest_checkpoint
+        self._is_chosen = checkpoint_path is not None
         self._path = self._find(checkpoint_path)
         self._model: Model | None = None
         self._example: Batch | None = None
@@ -77,7 +78,7 @@ class Predictor:
                 return False
             if self._example is not None:
                 self._model = self._load(path, self._example)
-            self._path = path
+            self._path, self._is_chosen = path, checkpoint_path is not None
         LOG.info("The predictor uses %s now.", path)
         return True
 
@@ -85,9 +86,20 @@ class Predictor:
         with self._lock:
             if self._model is None:
                 check_batch(batch.features, None)
-                self._model = self._load(self._path, batch)
+                self._model = self._load_first(batch)
                 self._example = batch
             return self._model
+
+    def _load_first(self, batch: Batch) -> Model:
+        while True:
+            try:
+                return self._load(self._path, batch)
+            except FileNotFoundError:
+                # A training may have deleted it since; the newest is as good where none was asked for by name.
+                newest = self._latest_checkpoint()
+                if self._is_chosen or newest in (None, self._path):
+                    raise
+                self._path = self._find(newest)
 
     def _load(self, path: str, batch: Batch) -> Model:
         model = load_model(self._blueprint, path, batch, ModeKeys.PREDICT)

@@ -1,10 +1,11 @@
 """TrainSpec and EvalSpec: what train_and_evaluate is to do."""
 
+import numbers
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from torchestimator.estimator.exporter import Exporter
-from torchestimator.hooks.checkpoint_saver import CheckpointSaverListener
+from torchestimator.hooks.checkpoint_saver import CheckpointSaverListener, check_listeners
 from torchestimator.hooks.hook import SessionRunHook, check_hooks
 
 
@@ -41,7 +42,11 @@ class TrainSpec(_TrainSpec):
         check_input_fn(input_fn)
         check_positive("max_steps", max_steps)
         return super().__new__(
-            cls, input_fn, max_steps, tuple(check_hooks("hooks", hooks)), tuple(check_listeners(saving_listeners))
+            cls,
+            input_fn,
+            max_steps,
+            tuple(check_hooks("hooks", hooks)),
+            tuple(check_listeners("saving_listeners", saving_listeners)),
         )
 
 
@@ -90,7 +95,9 @@ class EvalSpec(_EvalSpec):
         if name is not None and not isinstance(name, str):
             raise TypeError(f"`name` must be a string. Received: {name!r}.")
         for argument, value in (("start_delay_secs", start_delay_secs), ("throttle_secs", throttle_secs)):
-            if value < 0:
+            if isinstance(value, bool) or not isinstance(value, numbers.Real):
+                raise TypeError(f"`{argument}` must be a number of seconds. Received: {value!r}.")
+            if not value >= 0:
                 raise ValueError(f"`{argument}` must be at least 0 seconds. Received: {value!r}.")
         return super().__new__(
             cls,
@@ -116,19 +123,10 @@ def check_positive(argument: str, value: int | None) -> None:
     """Refuses numbers of steps below 1 and what is no whole number."""
     if value is None:
         return
-    if isinstance(value, bool) or int(value) != value:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not float(value).is_integer():
         raise TypeError(f"`{argument}` must be a whole number of steps. Received: {value!r}.")
     if value <= 0:
         raise ValueError(f"`{argument}` must be above 0. Received: {value!r}.")
-
-
-def check_listeners(listeners: Sequence[CheckpointSaverListener] | None) -> list[CheckpointSaverListener]:
-    """The listeners as a list, or a TypeError that names the odd one."""
-    checked = list(listeners or ())
-    for listener in checked:
-        if not isinstance(listener, CheckpointSaverListener):
-            raise TypeError(f"`saving_listeners` must hold CheckpointSaverListener objects. Received: {listener!r}.")
-    return checked
 
 
 def _check_exporters(exporters: Exporter | Iterable[Exporter] | None) -> tuple[Exporter, ...]:

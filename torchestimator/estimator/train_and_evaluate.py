@@ -5,11 +5,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.config import RunConfig
 from torchestimator.estimator.best import BestCheckpoint
 from torchestimator.estimator.estimator import Estimator
 from torchestimator.estimator.specs import EvalSpec, TrainSpec
-from torchestimator.hooks.checkpoint_saver import CheckpointSaverListener
+from torchestimator.hooks.checkpoint_saver import CheckpointSaverHook, CheckpointSaverListener
 from torchestimator.hooks.hook import Session
 from torchestimator.log import LOG
 
@@ -43,13 +44,7 @@ def train_and_evaluate(
         raise TypeError(f"`train_spec` must be a te.TrainSpec. Received: {train_spec!r}.")
     several = not isinstance(eval_spec, EvalSpec)
     specs = _check_eval_specs(eval_spec)
-    config = estimator.config
-    if not (config.save_checkpoints_steps or config.save_checkpoints_secs):
-        raise ValueError(
-            "te.train_and_evaluate evaluates checkpoints, but none are saved. Set save_checkpoints_steps or "
-            "save_checkpoints_secs in te.RunConfig."
-        )
-    LOG.info("%s", _schedule(config, train_spec, specs))
+    LOG.info("%s", _schedule(_cadence(estimator.config, train_spec), train_spec, specs))
     best = BestCheckpoint(estimator.model_dir)
     evaluations = [_Evaluation(estimator, spec, best if index == 0 else None) for index, spec in enumerate(specs)]
     listener = _EvaluationListener(evaluations, train_spec.max_steps)
@@ -76,12 +71,12 @@ class _Evaluation:
         self.exports: list[Any] = []
         self._estimator = estimator
         self._best = best
-        self._step: int | None = None
+        self._evaluated: Checkpoint | None = None
         self._time = -float("inf")
         self._exported_final = False
 
     def after_checkpoint(self, step: int, is_final: bool) -> None:
-        if time.monotonic() - self._time < self.spec.throttle_secs:
+        if not is_final and time.monotonic() - self._time < self.spec.throttle_secs:
             LOG.info(
                 "Evaluation %r is skipped at step %d: the last one was less than throttle_secs=%g ago.",
                 self.spec.name or "eval",
@@ -89,32 +84,33 @@ class _Evaluation:
                 self.spec.throttle_secs,
             )
             return
-        self._run(step, is_final)
+        self._run(is_final)
 
     def at_end(self, step: int) -> None:
-        if self._step != step:
-            self._run(step, True)
+        # The same step may have been saved again with the update of a last, partial accumulation window.
+        if self._evaluated is None or self._evaluated.step != step or self._evaluated.was_replaced():
+            self._run(True)
         elif self.spec.exporters and not self._exported_final:
             self._export(True)
 
-    def _run(self, step: int, is_final: bool) -> None:
+    def _run(self, is_final: bool) -> None:
         spec, estimator = self.spec, self._estimator
         self._time = time.monotonic()
-        self._step = step
-        self._checkpoint = estimator.latest_checkpoint() or ""
-        self.results = estimator.evaluate(spec.input_fn, spec.steps, spec.hooks, self._checkpoint, spec.name)
-        if self._best is not None and self._best.consider(self._checkpoint, self.results):
-            LOG.info("Best so far: step %d, loss %.7g.", step, self.results["loss"])
+        checkpoint = self._evaluated = Checkpoint(estimator.model_dir)
+        self.results = estimator.evaluate(spec.input_fn, spec.steps, spec.hooks, checkpoint.path, spec.name)
+        if self._best is not None and self._best.consider(checkpoint.path, self.results):
+            LOG.info("Best so far: step %d, loss %.7g.", checkpoint.step, self.results["loss"])
         self._export(is_final)
 
     def _export(self, is_final: bool) -> None:
         assert self.results is not None
+        assert self._evaluated is not None
         self._exported_final = is_final
         self.exports = [
             exporter.export(
                 estimator=self._estimator,
                 export_path=os.path.join(self._estimator.model_dir, "export", exporter.name),
-                checkpoint_path=self._checkpoint,
+                checkpoint_path=self._evaluated.path,
                 eval_result=self.results,
                 is_the_final_export=is_final,
             )
@@ -160,14 +156,27 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list | tuple)
 
 
-def _schedule(config: RunConfig, train_spec: TrainSpec, specs: Sequence[EvalSpec]) -> str:
-    end = f"to step {train_spec.max_steps}" if train_spec.max_steps else "until the input ends"
-    every = (
-        f"{config.save_checkpoints_steps} steps"
-        if config.save_checkpoints_steps
-        else f"{config.save_checkpoints_secs:g} s"
+def _cadence(config: RunConfig, train_spec: TrainSpec) -> str:
+    """When checkpoints are written, in words.
+
+    Raises:
+        ValueError: none are.
+    """
+    if any(isinstance(hook, CheckpointSaverHook) for hook in train_spec.hooks):
+        return "as the CheckpointSaverHook says"
+    if config.save_checkpoints_steps:
+        return f"every {config.save_checkpoints_steps} steps"
+    if config.save_checkpoints_secs:
+        return f"every {config.save_checkpoints_secs:g} s"
+    raise ValueError(
+        "te.train_and_evaluate evaluates checkpoints, but none are saved. Set save_checkpoints_steps or "
+        "save_checkpoints_secs in te.RunConfig."
     )
-    lines = [f"Schedule: train {end}, a checkpoint every {every} and at the end."]
+
+
+def _schedule(cadence: str, train_spec: TrainSpec, specs: Sequence[EvalSpec]) -> str:
+    end = f"to step {train_spec.max_steps}" if train_spec.max_steps else "until the input ends"
+    lines = [f"Schedule: train {end}, a checkpoint {cadence} and at the end."]
     for spec in specs:
         size = "all batches" if spec.steps is None else f"{spec.steps} batches"
         throttle = f", at most every {spec.throttle_secs:g} s" if spec.throttle_secs else ""

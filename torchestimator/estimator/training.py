@@ -9,7 +9,7 @@ from torchestimator.checkpoint.lock import ModelDirLock
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.checkpoint.store import CheckpointStore
 from torchestimator.estimator.blueprint import Blueprint
-from torchestimator.estimator.default_hooks import training_hooks
+from torchestimator.estimator.default_hooks import add_listeners, training_hooks
 from torchestimator.estimator.models import Model, Models
 from torchestimator.hooks.checkpoint_saver import CheckpointSaverHook, CheckpointSaverListener
 from torchestimator.hooks.hook import SessionRunHook
@@ -56,28 +56,27 @@ class Training:
         self._interruption = Interruption()
         self._stack = contextlib.ExitStack()
         self._stream: FirstBatch | None = None
+        self._first_step = 0
         self._spec: EstimatorSpec | None = None
         self.session: TrainingSession
         self.hooks: list[SessionRunHook] = []
 
     def __enter__(self) -> Self:
         blueprint = self._blueprint
-        # The training's random numbers are its own: the program's go on as if it had not happened.
-        seed = derive_seed(blueprint.seed, "training")
-        self._stack.enter_context(forked_random(blueprint.strategy.device, seed))
-        if blueprint.strategy.is_chief:
-            self._stack.enter_context(ModelDirLock(self._store.model_dir))
-        self._stack.enter_context(self._interruption)
+        with contextlib.ExitStack() as stack:
+            # The training's random numbers are its own: the program's go on as if it had not happened.
+            stack.enter_context(forked_random(blueprint.strategy.device, derive_seed(blueprint.seed, "training")))
+            if blueprint.strategy.is_chief:
+                stack.enter_context(ModelDirLock(self._store.model_dir))
+            stack.enter_context(self._interruption)
+            stack.callback(self._close_input)
+            stack.callback(self._close_bars)
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for hook in self.hooks:
-            if isinstance(hook, ProgressBarHook):
-                hook.close()
-        if self._stream is not None:
-            self._stream.close()
         self._stack.close()
 
     def open(self, user_hooks: Sequence[SessionRunHook], listeners: Sequence[CheckpointSaverListener]) -> bool:
@@ -86,20 +85,27 @@ class Training:
         Returns:
             False if the input gave no batch.
         """
-        session = self._store.load_newest_valid(self._begin) or self._begin(None)
+        found = self._store.load_newest_valid(lambda checkpoint: (self._begin(checkpoint),))
+        session = self._begin(None) if found is None else found[0]
         if session is None or self._spec is None:
             return False
         self.session = session
-        self.hooks = training_hooks(self._blueprint.config, self._store, self._spec, user_hooks, listeners, self._stop)
+        self._first_step = session.global_step
+        self.hooks = training_hooks(self._blueprint.config, self._store, self._spec, user_hooks, self._stop)
+        self._stack.callback(add_listeners(self.hooks, listeners))
         return True
 
     def save_in_emergency(self, error: BaseException) -> None:
-        """Saves the last complete step before an error ends the training; never hides the error itself."""
+        """Saves the last complete step before an error ends the training; never hides the error itself.
+
+        Weights, optimizer and the input's position are those after that step. Random numbers and
+        running statistics may be ahead by what the failed step did before it failed.
+        """
         session = self.session
         saves = any(isinstance(hook, CheckpointSaverHook) for hook in self.hooks)
-        if isinstance(error, NanLossDuringTrainingError) or not saves or not session.can_save():
+        if isinstance(error, NanLossDuringTrainingError) or not saves or session.global_step == self._first_step:
             return
-        if session.saved() is not None:
+        if not session.can_save() or session.saved() is not None:
             return
         try:
             path = session.save(self._store)
@@ -108,21 +114,24 @@ class Training:
         else:
             LOG.warning("%s: saved step %d first: %s", type(error).__name__, session.global_step, path)
 
-    def final_loss(self) -> float | None:
-        """The loss of the last step; None where there was none."""
+    def final_loss(self) -> Any:
+        """The loss of the last step as a NumPy number; None where there was none."""
         return self.session.last_loss()
 
     def _begin(self, checkpoint: Checkpoint | None) -> TrainingSession | None:
         blueprint = self._blueprint
-        if self._stream is not None:
-            self._stream.close()
-        position = None if checkpoint is None else checkpoint.state["input"]
-        self._stream = blueprint.open(self._input_fn, ModeKeys.TRAIN, position, resumes=checkpoint is not None)
-        if self._stream is None and position is not None:
-            LOG.info("The input had been read to its end: it starts anew.")
+        self._close_input()
+        if checkpoint is None:
             self._stream = blueprint.open(self._input_fn, ModeKeys.TRAIN)
+        else:
+            # An input that starts from its beginning and is shuffled by the global generators must not come in
+            # the order of the first training again. The training's own random numbers are restored afterwards.
+            seed = derive_seed(blueprint.seed, f"training from step {checkpoint.step}")
+            with forked_random(blueprint.strategy.device, seed):
+                self._stream = self._reopen(checkpoint.state["input"])
         if self._stream is None:
             return None
+        self._models.clear()
         module, self._spec = blueprint.build(self._stream.first, ModeKeys.TRAIN)
         if checkpoint is None:
             blueprint.initialise(module, None)
@@ -139,3 +148,20 @@ class Training:
             session.restore(checkpoint)
         self._models.train(Model(module, session.call, None), session)
         return session
+
+    def _reopen(self, position: dict[str, Any] | None) -> FirstBatch | None:
+        stream = self._blueprint.open(self._input_fn, ModeKeys.TRAIN, position, resumes=True)
+        if stream is None and position is not None:
+            LOG.info("The input had been read to its end: it starts anew.")
+            stream = self._blueprint.open(self._input_fn, ModeKeys.TRAIN)
+        return stream
+
+    def _close_input(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _close_bars(self) -> None:
+        for hook in self.hooks:
+            if isinstance(hook, ProgressBarHook):
+                hook.close()

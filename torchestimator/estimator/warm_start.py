@@ -10,6 +10,7 @@ from torch import Tensor
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.log import LOG
 from torchestimator.model.module import ModelFnModule
+from torchestimator.model.seeds import derive_seed, forked_random
 
 
 class VocabInfo(NamedTuple):
@@ -91,8 +92,13 @@ def warm_start_settings(warm_start_from: Any) -> WarmStartSettings | None:
     )
 
 
-def warm_start(module: ModelFnModule, settings: WarmStartSettings) -> None:
+def warm_start(module: ModelFnModule, settings: WarmStartSettings, seed: int) -> None:
     """Copies weights from a checkpoint into a built module.
+
+    Args:
+        module: what is filled.
+        settings: what to take over.
+        seed: from which each name's seed is derived, for rows that a backup_initializer fills.
 
     Raises:
         ValueError: a name in the settings is not used, a shape differs, or the checkpoint lacks a
@@ -112,7 +118,8 @@ def warm_start(module: ModelFnModule, settings: WarmStartSettings) -> None:
         for name, target in targets.items():
             source = _read(checkpoint, previous.get(name, name), name)
             if name in vocabularies:
-                target.copy_(_remapped(source, target, vocabularies[name], name))
+                with forked_random(seed=derive_seed(seed, f"warm start/{name}")):
+                    target.copy_(_remapped(source, target, vocabularies[name], name))
             elif source.shape != target.shape:
                 raise ValueError(
                     f"{name!r} has shape {list(target.shape)} in the model and {list(source.shape)} in the checkpoint "
@@ -151,9 +158,8 @@ def _read(checkpoint: Checkpoint, stored_name: str, name: str) -> Tensor:
     if stored_name not in checkpoint.model_shapes:
         raise ValueError(
             f"The checkpoint {checkpoint.path} has no {stored_name!r} to warm-start {name!r} from. It has: "
-            f"{sorted(checkpoint.model_shapes)[:20]}. Give the old name with var_name_to_prev_var_name, or "
-            "leave it out "
-            "with vars_to_warm_start."
+            f"{sorted(checkpoint.model_shapes)[:20]}. Give the old name with var_name_to_prev_var_name, or leave it "
+            "out with vars_to_warm_start."
         )
     return checkpoint.read_model(stored_name)
 
@@ -161,15 +167,19 @@ def _read(checkpoint: Checkpoint, stored_name: str, name: str) -> Tensor:
 def _remapped(source: Tensor, target: Tensor, info: VocabInfo, name: str) -> Tensor:
     if info.axis not in (0, 1):
         raise ValueError(f"`axis` of te.VocabInfo must be 0 or 1. Received: {info.axis}.")
+    if _other_axes(source, info.axis) != _other_axes(target, info.axis):
+        raise ValueError(
+            f"{name!r} has a te.VocabInfo along axis {info.axis}, so its shape may change along that axis only. "
+            f"Received: {list(target.shape)} in the model and {list(source.shape)} in the checkpoint."
+        )
     new_terms = _terms(info.new_vocab, info.new_vocab_size)
     old_terms = _terms(info.old_vocab, info.old_vocab_size)
     expected = len(new_terms) + info.num_oov_buckets
     if target.shape[info.axis] != expected or source.shape[info.axis] < len(old_terms):
         raise ValueError(
-            f"{name!r} does not fit its te.VocabInfo along axis {info.axis}: the model has "
-            f"{target.shape[info.axis]} and "
-            f"the vocabulary {expected} with its OOV buckets; the checkpoint has {source.shape[info.axis]} and the old "
-            f"vocabulary {len(old_terms)}."
+            f"{name!r} does not fit its te.VocabInfo along axis {info.axis}: the model has {target.shape[info.axis]} "
+            f"and the vocabulary {expected} with its OOV buckets; the checkpoint has {source.shape[info.axis]} and the "
+            f"old vocabulary {len(old_terms)}."
         )
     rows = torch.zeros(target.shape, dtype=target.dtype)
     if info.backup_initializer is not None:
@@ -182,9 +192,14 @@ def _remapped(source: Tensor, target: Tensor, info: VocabInfo, name: str) -> Ten
     return rows
 
 
+def _other_axes(tensor: Tensor, axis: int) -> list[int] | None:
+    return [*tensor.shape[:axis], *tensor.shape[axis + 1 :]] if axis < tensor.dim() else None
+
+
 def _terms(path: str, size: int) -> list[str]:
+    # Line by line, since str.splitlines would also split at separators that terms may contain.
     with open(path, encoding="utf-8") as file:
-        terms = file.read().splitlines()
+        terms = [line.removesuffix("\n") for line in file]
     if size > len(terms):
         raise ValueError(f"The vocabulary {path} has {len(terms)} terms, fewer than the {size} asked for.")
     return terms if size < 0 else terms[:size]

@@ -73,10 +73,12 @@ class PredictOutput(ExportOutput):
     method_name = "tensorflow/serving/predict"
 
     def __init__(self, outputs: Tensor | Mapping[Any, Tensor]) -> None:
-        named: Mapping[Any, Tensor] = {"output": outputs} if isinstance(outputs, Tensor) else outputs
+        named = {"output": outputs} if isinstance(outputs, Tensor) else outputs
+        if not isinstance(named, Mapping):
+            raise TypeError(f"`outputs` must be a tensor or a dict of tensors. Received: {_describe(outputs)}.")
         flat: dict[str, Tensor] = {}
         for key, value in named.items():
-            name = "/".join(key) if isinstance(key, tuple) else key
+            name = "/".join(map(str, key)) if isinstance(key, tuple) else key
             if not isinstance(name, str):
                 raise ValueError(f"Keys of `outputs` must be strings. Received: {key!r}.")
             if not isinstance(value, Tensor):

@@ -1,10 +1,11 @@
 """CheckpointSaverHook: checkpoints at a cadence, and listeners around them."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable
 
 from torchestimator.checkpoint.store import CheckpointStore
 from torchestimator.hooks.hook import Session, SessionRunContext, SessionRunHook, SessionRunValues
-from torchestimator.hooks.timer import SecondOrStepTimer
+from torchestimator.hooks.timer import SecondOrStepTimer, check_cadence
 from torchestimator.log import LOG
 from torchestimator.summary.writer import event_writer
 
@@ -34,6 +35,9 @@ class CheckpointSaverListener:
 class CheckpointSaverHook(SessionRunHook):
     """Writes a checkpoint when training starts, every so many steps or seconds, and at the end.
 
+    Once the loss is NaN, nothing is saved any more, and training ends: NanTensorHook, which every
+    training has, raises the error or, if so asked, warns.
+
     Args:
         checkpoint_dir: the model_dir.
         save_secs: seconds between checkpoints.
@@ -45,18 +49,19 @@ class CheckpointSaverHook(SessionRunHook):
         save_graph_def: no counterpart, must be None.
 
     Raises:
-        ValueError: not exactly one cadence is given, or an argument without meaning.
+        ValueError: not exactly one cadence is given, or one out of range, or an argument without meaning.
+        TypeError: the cadence is not a number, `saver` not a store, or a listener something else.
     """
 
     def __init__(
         self,
-        checkpoint_dir: str,
+        checkpoint_dir: str | os.PathLike[str],
         save_secs: float | None = None,
         save_steps: int | None = None,
         saver: CheckpointStore | None = None,
         checkpoint_basename: str = "model.ckpt",
         scaffold: None = None,
-        listeners: Sequence[CheckpointSaverListener] | None = None,
+        listeners: Iterable[CheckpointSaverListener] | None = None,
         save_graph_def: None = None,
     ) -> None:
         if scaffold is not None or save_graph_def is not None:
@@ -69,16 +74,18 @@ class CheckpointSaverHook(SessionRunHook):
                 '`checkpoint_basename` must be "model.ckpt", which readers look for. Received: '
                 f"{checkpoint_basename!r}."
             )
+        if saver is not None and not isinstance(saver, CheckpointStore):
+            raise TypeError(f"`saver` must be a CheckpointStore. Received: {saver!r}. Leave it out for the usual one.")
+        check_cadence(save_secs=save_secs, save_steps=save_steps)
         self._timer = SecondOrStepTimer(save_secs, save_steps)
-        self.checkpoint_dir = checkpoint_dir
-        self._store = saver
-        self.listeners = list(listeners or ())
+        self.checkpoint_dir = os.fspath(checkpoint_dir)
+        self._store = saver or CheckpointStore(self.checkpoint_dir)
+        self.listeners = check_listeners("listeners", listeners)
+        self._context: SessionRunContext | None = None
 
     def begin(self) -> None:
-        """Opens the model_dir for writing."""
+        """Starts counting anew."""
         LOG.info("Create CheckpointSaverHook.")
-        if self._store is None:
-            self._store = CheckpointStore(self.checkpoint_dir)
         self._timer.reset()
         for listener in self.listeners:
             listener.begin()
@@ -89,19 +96,31 @@ class CheckpointSaverHook(SessionRunHook):
 
     def after_run(self, run_context: SessionRunContext, run_values: SessionRunValues) -> None:  # noqa: ARG002
         """Saves where it is due."""
-        if self._timer.should_trigger_for_step(run_context.global_step) and self._save(run_context.session):
+        self._context = run_context
+        if not self._timer.should_trigger_for_step(run_context.global_step):
+            return
+        session = run_context.session
+        # NanTensorHook, which runs later in this step, decides whether this is an error.
+        if session.loss_was_nan() or self._save(session):
             run_context.request_stop()
 
     def end(self, session: Session) -> None:
-        """Saves the last step, unless that is done."""
+        """Saves the last step, unless that is done.
+
+        Raises:
+            NanLossDuringTrainingError: the input has ended, and the loss is NaN.
+        """
         step = session.global_step
+        # After a requested stop NanTensorHook has looked, and would have raised an error if it were one.
+        if self._context is not None and self._context.stop_requested and session.loss_was_nan():
+            LOG.warning("The loss is NaN: no checkpoint of step %d is written, the previous ones stay.", step)
+            return
         if step != self._timer.last_triggered_step():
             self._save(session)
         for listener in self.listeners:
             listener.end(session, step)
 
     def _save(self, session: Session) -> bool:
-        assert self._store is not None
         step = session.global_step
         LOG.debug("Calling checkpoint listeners before saving checkpoint %d.", step)
         for listener in self.listeners:
@@ -116,3 +135,14 @@ class CheckpointSaverHook(SessionRunHook):
                 LOG.info("A CheckpointSaverListener asks to stop training: %r", listener)
                 stop = True
         return stop
+
+
+def check_listeners(
+    argument: str, listeners: Iterable[CheckpointSaverListener] | None
+) -> list[CheckpointSaverListener]:
+    """The listeners as a list, or a TypeError that names the argument and the odd one."""
+    checked = list(listeners or ())
+    for listener in checked:
+        if not isinstance(listener, CheckpointSaverListener):
+            raise TypeError(f"`{argument}` must hold CheckpointSaverListener objects. Received: {listener!r}.")
+    return checked

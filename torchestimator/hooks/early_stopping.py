@@ -1,11 +1,14 @@
 """Hooks that end a training by what its evaluations say."""
 
+import math
+import numbers
 import operator
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from torchestimator.hooks.hook import SessionRunContext, SessionRunHook, SessionRunValues
-from torchestimator.hooks.timer import SecondOrStepTimer
+from torchestimator.hooks.timer import SecondOrStepTimer, check_cadence
 from torchestimator.log import LOG
 from torchestimator.summary.reader import ScalarReader
 
@@ -50,10 +53,9 @@ def make_early_stopping_hook(
 
     Raises:
         TypeError: `estimator` is not an Estimator or `should_stop_fn` not a function.
-        ValueError: not exactly one cadence is given.
+        ValueError: not exactly one cadence is given, or it is out of range.
     """
-    if not callable(getattr(estimator, "eval_dir", None)):
-        raise TypeError(f"`estimator` must be a te.Estimator. Received: {estimator!r}.")
+    _check_estimator(estimator)
     if not callable(should_stop_fn):
         raise TypeError(f"`should_stop_fn` must be a function without arguments. Received: {should_stop_fn!r}.")
     if run_every_secs is not None and run_every_steps is not None:
@@ -62,6 +64,7 @@ def make_early_stopping_hook(
             f"None. Received: {run_every_secs} and {run_every_steps}. Write: run_every_secs=None, "
             f"run_every_steps={run_every_steps}"
         )
+    check_cadence(run_every_secs=run_every_secs, run_every_steps=run_every_steps)
     return _EarlyStoppingHook(should_stop_fn, SecondOrStepTimer(run_every_secs, run_every_steps))
 
 
@@ -84,8 +87,14 @@ def stop_if_higher_hook(
         min_steps: evaluations of earlier steps do not count.
         run_every_secs: seconds between looks.
         run_every_steps: steps between looks; then pass `run_every_secs=None`.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: not exactly one cadence is given, or a number of steps is not positive; in training, no evaluation
+            has the metric.
     """
     watch = _Watch(estimator, metric_name, eval_dir, min_steps)
+    _check_number("threshold", threshold)
     return make_early_stopping_hook(
         estimator, lambda: watch.passed(operator.gt, "above", threshold), run_every_secs, run_every_steps
     )
@@ -105,6 +114,7 @@ def stop_if_lower_hook(
     Arguments are those of `stop_if_higher_hook`.
     """
     watch = _Watch(estimator, metric_name, eval_dir, min_steps)
+    _check_number("threshold", threshold)
     return make_early_stopping_hook(
         estimator, lambda: watch.passed(operator.lt, "below", threshold), run_every_secs, run_every_steps
     )
@@ -129,8 +139,14 @@ def stop_if_no_increase_hook(
         min_steps: evaluations of earlier steps do not count.
         run_every_secs: seconds between looks.
         run_every_steps: steps between looks; then pass `run_every_secs=None`.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: not exactly one cadence is given, or a number of steps is not positive; in training, no evaluation
+            has the metric.
     """
     watch = _Watch(estimator, metric_name, eval_dir, min_steps)
+    check_cadence(max_steps_without_increase=max_steps_without_increase)
     return make_early_stopping_hook(
         estimator,
         lambda: watch.stalled(operator.gt, "increase", max_steps_without_increase),
@@ -153,6 +169,7 @@ def stop_if_no_decrease_hook(
     Arguments are those of `stop_if_no_increase_hook`.
     """
     watch = _Watch(estimator, metric_name, eval_dir, min_steps)
+    check_cadence(max_steps_without_decrease=max_steps_without_decrease)
     return make_early_stopping_hook(
         estimator,
         lambda: watch.stalled(operator.lt, "decrease", max_steps_without_decrease),
@@ -165,12 +182,14 @@ class _Watch:
     """One metric of the evaluations in a folder."""
 
     def __init__(self, estimator: _EvaluatedEstimator, metric_name: str, eval_dir: str | None, min_steps: int) -> None:
-        if not callable(getattr(estimator, "eval_dir", None)):
-            raise TypeError(f"`estimator` must be a te.Estimator. Received: {estimator!r}.")
-        self._reader = ScalarReader(eval_dir or estimator.eval_dir())
+        _check_estimator(estimator)
+        if not isinstance(metric_name, str):
+            raise TypeError(f"`metric_name` must be a string. Received: {metric_name!r}.")
         self._folder = eval_dir or estimator.eval_dir()
+        self._reader = ScalarReader(self._folder)
         self._metric_name = metric_name
         self._min_steps = min_steps
+        self._has_warned = False
 
     def passed(self, compare: Callable[[float, float], bool], side: str, threshold: float) -> bool:
         for step, value in self._values():
@@ -182,7 +201,8 @@ class _Watch:
     def stalled(self, better: Callable[[float, float], bool], change: str, max_steps: int) -> bool:
         best: tuple[int, float] | None = None
         for step, value in self._values():
-            if best is None or better(value, best[1]):
+            # NaN compares as no better and no worse, and would stay the best for ever.
+            if best is None or better(value, best[1]) or (math.isnan(best[1]) and not math.isnan(value)):
                 best = (step, value)
             if step - best[0] >= max_steps:
                 LOG.info("The metric %r shows no %s for %d steps.", self._metric_name, change, step - best[0])
@@ -191,15 +211,40 @@ class _Watch:
 
     def _values(self) -> Iterator[tuple[int, float]]:
         evaluations = self._reader.poll()
-        seen: set[str] = set()
-        found = False
-        for step, scalars in evaluations.items():
-            seen |= set(scalars)
-            if self._metric_name in scalars:
-                found = True
-                if step >= self._min_steps:
-                    yield step, scalars[self._metric_name]
-        if evaluations and not found:
+        if not evaluations:
+            self._warn_of_others()
+            return
+        if all(self._metric_name not in scalars for scalars in evaluations.values()):
+            names = sorted({name for scalars in evaluations.values() for name in scalars})
             raise ValueError(
-                f"`metric_name` {self._metric_name!r} is in no evaluation in {self._folder}. There are: {sorted(seen)}."
+                f"`metric_name` must be a metric of the evaluations in {self._folder}, which have {names}. "
+                f"Received: {self._metric_name!r}."
             )
+        for step, scalars in evaluations.items():
+            if step >= self._min_steps and self._metric_name in scalars:
+                yield step, scalars[self._metric_name]
+
+    def _warn_of_others(self) -> None:
+        """Tells those who watch the unnamed evaluation while only named ones take place."""
+        folder = Path(self._folder)
+        others = (
+            [] if self._has_warned else sorted(other.name for other in folder.parent.glob("eval*") if other.is_dir())
+        )
+        if others and folder.name not in others:
+            self._has_warned = True
+            LOG.warning(
+                "Early stopping finds no evaluation in %s; there are %s beside it. For a named evaluation pass "
+                'eval_dir=estimator.eval_dir("name").',
+                folder,
+                others,
+            )
+
+
+def _check_estimator(estimator: Any) -> None:
+    if not callable(getattr(estimator, "eval_dir", None)):
+        raise TypeError(f"`estimator` must be a te.Estimator. Received: {estimator!r}.")
+
+
+def _check_number(argument: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"`{argument}` must be a number. Received: {value!r}.")

@@ -55,10 +55,6 @@ class InMemoryEvaluatorHook(SessionRunHook):
         self._name = name
         self._timer = SecondOrStepTimer(every_steps=every_n_iter)
 
-    def begin(self) -> None:
-        """Starts counting anew."""
-        self._timer.reset()
-
     def after_create_session(self, session: Session, coord: None) -> None:  # noqa: ARG002
         """Evaluates the weights that training starts from."""
         self._evaluate(session)

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from torchestimator.hooks.hook import Session, SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
-from torchestimator.hooks.timer import SecondOrStepTimer
+from torchestimator.hooks.timer import SecondOrStepTimer, check_cadence
 from torchestimator.log import LOG
 
 
@@ -22,8 +20,8 @@ class LoggingTensorHook(SessionRunHook):
         formatter: makes the line from a dict of values.
 
     Raises:
-        ValueError: no cadence, or two.
-        TypeError: a value is not a name.
+        ValueError: no cadence, or two, or one out of range.
+        TypeError: a value is not a name, or a cadence not a number.
     """
 
     def __init__(
@@ -34,32 +32,17 @@ class LoggingTensorHook(SessionRunHook):
         at_end: bool = False,
         formatter: Callable[[dict[str, Any]], str] | None = None,
     ) -> None:
-        if (every_n_iter is not None and every_n_secs is not None) or (
-            every_n_iter is None and every_n_secs is None and not at_end
-        ):
+        has_cadence = every_n_iter is not None or every_n_secs is not None
+        if has_cadence:
+            check_cadence(every_n_iter=every_n_iter, every_n_secs=every_n_secs)
+        elif not at_end:
             raise ValueError(
-                "One of `every_n_iter` and `every_n_secs` must be given, or `at_end=True`. "
-                f"Received: every_n_iter={every_n_iter}, every_n_secs={every_n_secs}, at_end={at_end}."
+                "One of `every_n_iter` and `every_n_secs` must be given, or `at_end=True`. Received: neither."
             )
-        if every_n_iter is not None and every_n_iter < 1:
-            raise ValueError(f"`every_n_iter` must be positive. Received: {every_n_iter}.")
-        if isinstance(tensors, Mapping):
-            self._names = {tag: tensors[tag] for tag in sorted(tensors)}
-        else:
-            self._names = {name: name for name in tensors}
-        for name in self._names.values():
-            if not isinstance(name, str):
-                raise TypeError(
-                    "`tensors` must hold names, since every step makes new tensors. "
-                    f'Received: {type(name).__name__}. Name it in model_fn, te.identity(x, "x"), and log "x".'
-                )
+        self._names = _names_by_tag(tensors)
         self._formatter = formatter
         self._at_end = at_end
-        self._timer = (
-            None
-            if at_end and every_n_iter is None and every_n_secs is None
-            else SecondOrStepTimer(every_n_secs, every_n_iter)
-        )
+        self._timer = SecondOrStepTimer(every_n_secs, every_n_iter) if has_cadence else None
         self._args = SessionRunArgs(self._names)
 
     def begin(self) -> None:
@@ -76,7 +59,7 @@ class LoggingTensorHook(SessionRunHook):
 
     def after_run(self, run_context: SessionRunContext, run_values: SessionRunValues) -> None:  # noqa: ARG002
         """Logs them."""
-        if self._asked and self._timer is not None:
+        if self._timer is not None and self._asked:
             elapsed, _ = self._timer.update_last_triggered_step(self._iteration)
             self._log(run_values.results, elapsed)
         self._iteration += 1
@@ -90,13 +73,20 @@ class LoggingTensorHook(SessionRunHook):
         if self._formatter is not None:
             LOG.info(self._formatter(values))
             return
-        line = ", ".join(f"{tag} = {_shown(value)}" for tag, value in values.items())
+        line = ", ".join(f"{tag} = {value!s}" for tag, value in values.items())
         LOG.info(line if elapsed is None else f"{line} ({elapsed:.3f} sec)")
 
 
-def _shown(value: Any) -> str:
-    return (
-        f"{value.item():.8g}"
-        if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind == "f"
-        else str(value)
-    )
+def _names_by_tag(tensors: Any) -> dict[str, str]:
+    if isinstance(tensors, str) or not isinstance(tensors, Mapping | Sequence):
+        write = f'["{tensors}"]' if isinstance(tensors, str) else '["loss"]'
+        raise TypeError(f"`tensors` must be a list of names, or a dict of such. Received: {tensors!r}. Write: {write}")
+    tags = sorted(tensors) if isinstance(tensors, Mapping) else tensors
+    names = [tensors[tag] for tag in tags] if isinstance(tensors, Mapping) else tags
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(
+                "`tensors` must hold names, since every step makes new tensors. "
+                f'Received: {type(name).__name__}. Name it in model_fn, te.identity(x, "x"), and log "x".'
+            )
+    return dict(zip(tags, names, strict=True))

@@ -4,7 +4,8 @@ import time
 from typing import Protocol
 
 from torchestimator.checkpoint.reader import Checkpoint
-from torchestimator.hooks.hook import Session, SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
+from torchestimator.hooks.hook import Session, SessionRunContext, SessionRunHook, SessionRunValues
+from torchestimator.hooks.timer import check_cadence, check_period
 from torchestimator.log import LOG
 
 
@@ -16,15 +17,12 @@ class StopAtStepHook(SessionRunHook):
         last_step: global step at which to stop.
 
     Raises:
-        ValueError: not exactly one of the two is given.
+        ValueError: not exactly one of the two is given, or it is not positive.
+        TypeError: it is not a whole number.
     """
 
     def __init__(self, num_steps: int | None = None, last_step: int | None = None) -> None:
-        if (num_steps is None) == (last_step is None):
-            raise ValueError(
-                "Exactly one of `num_steps` and `last_step` must be given. "
-                f"Received: num_steps={num_steps}, last_step={last_step}."
-            )
+        check_cadence(num_steps=num_steps, last_step=last_step)
         self._num_steps = num_steps
         self._last_step = last_step
 
@@ -58,25 +56,28 @@ class GlobalStepWaiterHook(SessionRunHook):
     def __init__(self, wait_until_step: int) -> None:
         self._wait_until_step = wait_until_step
 
-    def before_run(self, run_context: SessionRunContext) -> SessionRunArgs | None:
-        """Checks at each step, which costs one comparison."""
-        if run_context.global_step < self._wait_until_step:
+    def after_create_session(self, session: Session, coord: None) -> None:  # noqa: ARG002
+        """Looks whether the step is reached.
+
+        Raises:
+            RuntimeError: it is not.
+        """
+        if session.global_step < self._wait_until_step:
             raise RuntimeError(
-                f"`GlobalStepWaiterHook` waits for step {self._wait_until_step}, but training is at step "
-                f"{run_context.global_step} and all replicas step together, so no other process will get there. "
-                "Remove the hook, or start from a checkpoint of a later step."
+                f"te.GlobalStepWaiterHook({self._wait_until_step}) waits for a step that no other process will reach: "
+                f"training starts at step {session.global_step}, and all replicas step together. Remove the hook, or "
+                "start from a checkpoint of a later step."
             )
-        return None
 
 
 class _CheckpointedEstimator(Protocol):
     @property
-    def config(self) -> "_Chief": ...
+    def config(self) -> "_Config": ...
 
     def latest_checkpoint(self) -> str | None: ...
 
 
-class _Chief(Protocol):
+class _Config(Protocol):
     @property
     def is_chief(self) -> bool: ...
 
@@ -113,7 +114,13 @@ def make_stop_at_checkpoint_step_hook(
         estimator: whose checkpoints count.
         last_step: the global step.
         wait_after_file_check_secs: seconds between looks at the model_dir.
+
+    Raises:
+        ValueError: `last_step` is not positive, or `wait_after_file_check_secs` is negative.
+        TypeError: one of them is not a number.
     """
+    check_cadence(last_step=last_step)
+    check_period(wait_after_file_check_secs=wait_after_file_check_secs)
     if estimator.config.is_chief:
         return StopAtStepHook(last_step=last_step)
     return _StopAtCheckpointStepHook(estimator, last_step, wait_after_file_check_secs)

@@ -1,8 +1,11 @@
 """Which arguments a model_fn takes, found by name."""
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from torch import nn
 
 MODEL_FN_ARGUMENTS = ("features", "labels", "mode", "params", "config", "model_dir")
 """Everything that can be passed to a model_fn."""
@@ -10,7 +13,7 @@ MODEL_FN_ARGUMENTS = ("features", "labels", "mode", "params", "config", "model_d
 
 def function_name(function: Callable[..., Any]) -> str:
     """A readable name for error messages, for partials and callable objects too."""
-    inner = getattr(function, "func", function)
+    inner = function.func if isinstance(function, functools.partial) else function
     return getattr(inner, "__qualname__", None) or type(inner).__name__
 
 
@@ -34,7 +37,7 @@ def named_arguments(function: Callable[..., Any], argument: str) -> dict[str, in
     except ValueError as error:
         raise TypeError(f"`{argument}` has no signature that can be read. Received: {function!r}.") from error
     named: dict[str, inspect.Parameter] = {}
-    bound = getattr(function, "keywords", {})
+    bound = function.keywords if isinstance(function, functools.partial) else {}
     for name, parameter in parameters.items():
         if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             raise TypeError(
@@ -54,12 +57,18 @@ def check_model_fn(model_fn: Callable[..., Any], params: Mapping[str, Any] | Non
     Raises:
         ValueError: no model_fn, no `features` argument, an argument that nothing can be passed
             for, or `params` given to a model_fn that does not take them.
-        TypeError: not a function.
+        TypeError: not a function, or `params` is not a dict.
     """
     if model_fn is None:
         raise ValueError(
             "`model_fn` is missing. Pass a function (features, labels, mode, params, config) -> te.EstimatorSpec."
         )
+    if params is not None and not isinstance(params, Mapping):
+        raise TypeError(
+            f'`params` must be a dict of hyperparameters. Received: {params!r}. Write: params={{"lr": 1e-3}}'
+        )
+    if isinstance(model_fn, type | nn.Module):
+        _refuse_model(model_fn)
     parameters = named_arguments(model_fn, "model_fn")
     name = function_name(model_fn)
     if "features" not in parameters:
@@ -83,3 +92,16 @@ def check_model_fn(model_fn: Callable[..., Any], params: Mapping[str, Any] | Non
             f"params={dict(params)!r}. Write: def model_fn(features, labels, mode, params)"
         )
     return frozenset(parameters) & frozenset(MODEL_FN_ARGUMENTS)
+
+
+def _refuse_model(model: type | nn.Module) -> None:
+    if isinstance(model, type):
+        raise TypeError(
+            "`model_fn` must be a function; calling a class only makes an object. Received: the class "
+            f"{model.__name__}. An object whose `__call__` takes model_fn's arguments is fine: {model.__name__}()"
+        )
+    kind = type(model).__name__
+    raise TypeError(
+        f"`model_fn` must be a function that returns a te.EstimatorSpec. Received: a module, {kind}. Ask for it in a "
+        f'model_fn: def model_fn(features, labels, mode): net = te.get_module("net", lambda: {kind}(...)); ...'
+    )

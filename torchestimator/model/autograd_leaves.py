@@ -1,4 +1,6 @@
-"""Finds losses that depend on the wrong parameters, or on none."""
+"""The autograd graph of a building call: what it depends on, and getting rid of it."""
+
+import dataclasses
 
 from torch import Tensor, nn
 
@@ -33,6 +35,23 @@ def check_leaves(spec: EstimatorSpec, module: nn.Module) -> None:
                 "The `loss` of te.minimize does not depend on any trainable parameter, so there is nothing to train. "
                 "Was it computed with .detach(), .item(), torch.no_grad() or argmax?"
             )
+
+
+def without_graph(spec: EstimatorSpec) -> EstimatorSpec:
+    """What training needs of a spec besides its values: the descriptions and the hooks, with the loss's value."""
+    train_op = spec.train_op
+    if isinstance(train_op, Minimize):
+        train_op = _detached(train_op)
+    elif isinstance(train_op, Group):
+        train_op = Group(tuple(map(_detached, train_op.train_ops)))
+    loss = None if spec.loss is None else spec.loss.detach()
+    return dataclasses.replace(
+        spec, loss=loss, train_op=train_op, predictions=None, eval_metric_ops=None, export_outputs=None
+    )
+
+
+def _detached(description: Minimize) -> Minimize:
+    return description._replace(loss=description.loss.detach())
 
 
 def _losses(spec: EstimatorSpec) -> list[Tensor]:

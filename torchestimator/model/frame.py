@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
@@ -28,17 +27,21 @@ class VariableStore(Protocol):
     def step_tensor(self) -> Tensor:
         """[] int64, the global step on the model's device."""
 
+    def owns(self, module: nn.Module) -> bool:
+        """Whether the module was asked for by name, or is part of one that was."""
+
 
 class Frame:
     """One call of a model_fn."""
 
-    __slots__ = ("in_factory", "named", "scope", "store")
+    __slots__ = ("made", "named", "scope", "store")
 
     def __init__(self, store: VariableStore) -> None:
         self.store = store
         self.scope = ""
         self.named: dict[str, Tensor] = {}
-        self.in_factory = False
+        self.made: dict[int, nn.Module] | None = None
+        """While a factory runs: the modules that got parameters or buffers in it, by id. Else None."""
 
 
 class _Frames(threading.local):
@@ -58,6 +61,10 @@ def _current(function: str) -> Frame:
     return FRAMES.stack[-1]
 
 
+def _odd_name(function: str, name: object) -> TypeError:
+    return TypeError(f"`name` of te.{function} must be a string. Received: {name!r}.")
+
+
 def get_module(name: str, factory: Callable[[], M]) -> M:
     """The submodule called `name`: made by `factory` on the first call, the same one ever after.
 
@@ -69,18 +76,22 @@ def get_module(name: str, factory: Callable[[], M]) -> M:
     The factory runs once, when the first real batch is there, so sizes may come from the features.
     It runs under a seed derived from (config.random_seed, name): the same initial weights whatever
     the order of creation, the device or the number of replicas. Asking twice for one name within
-    a model_fn shares the weights.
+    a model_fn shares the weights. A module that existed before is copied, with its weights: models
+    built from one model_fn never share theirs.
 
     Args:
         name: within the enclosing name scopes; checkpoints call the parameters
             `<scopes>/<name>.<parameter>`. No dots.
-        factory: a function without arguments that returns an nn.Module.
+        factory: a function without arguments that returns an nn.Module. It may ask for other
+            modules by name, and share their weights.
 
     Raises:
         RuntimeError: outside a model_fn; or the name is new although the model is already built.
         TypeError: `factory` is not a function, or does not return a module.
     """
     frame = _current("get_module")
+    if not isinstance(name, str):
+        raise _odd_name("get_module", name)
     return frame.store.module_named(frame.scope + name, factory)
 
 
@@ -92,13 +103,16 @@ def get_parameter(name: str, factory: Callable[[], Tensor]) -> nn.Parameter:
     Args:
         name: within the enclosing name scopes. No dots.
         factory: a function without arguments that returns a tensor or an nn.Parameter. A floating
-            point tensor becomes a trainable parameter, any other a fixed one.
+            point tensor becomes a trainable parameter, any other a fixed one. A parameter of a
+            module asked for before is shared; any other tensor is copied.
 
     Raises:
         RuntimeError: outside a model_fn; or the name is new although the model is already built.
         TypeError: `factory` is not a function, or does not return a tensor.
     """
     frame = _current("get_parameter")
+    if not isinstance(name, str):
+        raise _odd_name("get_parameter", name)
     return frame.store.parameter_named(frame.scope + name, factory)
 
 
@@ -107,30 +121,37 @@ class name_scope(AbstractContextManager[str]):  # noqa: N801 - the original's na
 
     Scopes nest, and entering one twice continues it. Names of modules, parameters, identities and
     summaries get the prefix `tower/`.
+
+    Args:
+        name: one name, or several joined by "/". No dots.
     """
 
     def __init__(self, name: str) -> None:
-        if not name:
-            raise ValueError('`name` of a name scope must not be empty. Received: "".')
-        self._name = name
-        self._outer = ""
+        if not isinstance(name, str) or not name or "." in name or name[0] == "/" or name[-1] == "/":
+            raise ValueError(
+                "`name` of a name scope must be a non-empty string without dots, and without '/' at its ends. "
+                f"Received: {name!r}."
+            )
+        self._prefix = f"{name}/"
 
     def __enter__(self) -> str:
         frame = _current("name_scope")
-        self._outer = frame.scope
-        frame.scope = f"{self._outer}{self._name}/"
+        frame.scope += self._prefix
         return frame.scope
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _current("name_scope").scope = self._outer
+        # The object remembers nothing, so that it may be entered twice, and by several threads.
+        frame = _current("name_scope")
+        frame.scope = frame.scope[: -len(self._prefix)]
 
 
 def get_global_step() -> Tensor:
     """[] int64: the number of training steps completed before this call, as a tensor.
 
     A tensor and not a number, so that a step that depends on it need not be compiled anew each time.
+    It must not be changed in place.
 
     Raises:
         RuntimeError: outside a model_fn.
@@ -144,7 +165,8 @@ def identity(tensor: Tensor, name: str) -> Tensor:
         hidden = te.identity(net(x), "hidden")
         ... te.LoggingTensorHook(["hidden"], every_n_iter=100)
 
-    Costs nothing where no hook asks: nothing is copied.
+    Costs nothing where no hook asks: nothing is copied. Of several tensors of one name, hooks get the
+    last.
 
     Raises:
         RuntimeError: outside a model_fn.
@@ -153,6 +175,8 @@ def identity(tensor: Tensor, name: str) -> Tensor:
     frame = _current("identity")
     if not isinstance(tensor, Tensor):
         raise TypeError(f"`tensor` must be a tensor. Received: {type(tensor).__name__} for the name {name!r}.")
+    if not isinstance(name, str):
+        raise _odd_name("identity", name)
     frame.named[frame.scope + name] = tensor
     return tensor
 
@@ -164,16 +188,38 @@ def current_scope() -> str:
 
 def _refuse_bare_layers(module: nn.Module, name: str, value: Tensor | None) -> None:
     """Stops `nn.Linear(...)` in a model_fn: it would get fresh random weights at every step."""
-    if value is None or not FRAMES.stack or FRAMES.stack[-1].in_factory:
+    if value is None or not FRAMES.stack:
+        return
+    frame = FRAMES.stack[-1]
+    if frame.made is not None:
+        frame.made[id(module)] = module
+        return
+    if name in module._parameters or name in module._buffers:
+        return  # a layer that gives itself a new value for its buffer is no new layer
+    trainable = isinstance(value, nn.Parameter)
+    if (not trainable and _holds_constants(module)) or frame.store.owns(module):
         return
     kind = type(module).__name__
+    loss = (
+        "start from fresh random weights at every step and never be trained"
+        if trainable
+        else "be a new one at every step and remember nothing"
+    )
     raise RuntimeError(
-        f"A layer with weights, {kind}, was made directly inside model_fn (at its {name!r}). model_fn runs once per "
-        "batch, so the layer would start from fresh random weights at every step and never be trained. "
-        f'Ask for it by name instead: te.get_module("{kind.lower()}", lambda: {kind}(...))'
+        f"A layer with {'weights' if trainable else 'buffers'}, {kind}, was made directly inside model_fn (at its "
+        f"{name!r}). model_fn runs once per batch, so the layer would {loss}. "
+        f'Ask for it, or for the module that it is a part of, by name: te.get_module("{kind.lower()}", '
+        f"lambda: {kind}(...))"
+    )
+
+
+def _holds_constants(module: nn.Module) -> bool:
+    """Losses (class weights) and torchmetrics objects (thresholds) may be made anew for every batch."""
+    return isinstance(module, nn.modules.loss._Loss) or any(
+        base.__module__.startswith("torchmetrics.") for base in type(module).__mro__
     )
 
 
 # Once per process; without a running model_fn the check ends at its first comparison.
-torch.nn.modules.module.register_module_parameter_registration_hook(_refuse_bare_layers)
-torch.nn.modules.module.register_module_buffer_registration_hook(_refuse_bare_layers)
+nn.modules.module.register_module_parameter_registration_hook(_refuse_bare_layers)
+nn.modules.module.register_module_buffer_registration_hook(_refuse_bare_layers)

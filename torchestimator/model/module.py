@@ -1,17 +1,18 @@
 """ModelFnModule: a model_fn as an nn.Module."""
 
+import copy
 import difflib
-import threading
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 
 from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.arguments import check_model_fn, function_name
-from torchestimator.model.autograd_leaves import check_leaves
+from torchestimator.model.autograd_leaves import check_leaves, without_graph
 from torchestimator.model.frame import FRAMES, Frame
 from torchestimator.model.seeds import derive_seed, forked_random
 from torchestimator.spec import EstimatorSpec
@@ -22,13 +23,21 @@ M = TypeVar("M", bound=nn.Module)
 class _CallState:
     """What changes from call to call; a plain object, since setting attributes of a module is slow."""
 
-    __slots__ = ("global_step", "mode", "named", "step_tensor")
+    __slots__ = ("global_step", "mode", "named", "step_tensor", "uses_step")
 
     def __init__(self) -> None:
         self.mode: str = ModeKeys.TRAIN
         self.global_step = 0
         self.named: dict[str, Tensor] = {}
+        self.uses_step = False
         self.step_tensor: Tensor | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_CallState":
+        # The tensors of the latest call are parts of its autograd graph, which can't be copied.
+        other = _CallState()
+        other.mode, other.global_step, other.uses_step = self.mode, self.global_step, self.uses_step
+        other.step_tensor = self.step_tensor
+        return other
 
 
 class ModelFnModule(nn.Module):
@@ -72,7 +81,6 @@ class ModelFnModule(nn.Module):
         self._built_modes: frozenset[str] = frozenset()
         self._state = _CallState()
         self._undo: list[Callable[[], None]] = []
-        self._lock = threading.Lock()
 
     @property
     def mode(self) -> str:
@@ -97,7 +105,7 @@ class ModelFnModule(nn.Module):
     @global_step.setter
     def global_step(self, step: int) -> None:
         self._state.global_step = step
-        self._state.step_tensor = None
+        self._renew_step_tensor()
 
     def set_mode(self, mode: str) -> None:
         """Chooses the mode of the following calls; layers such as dropout follow it."""
@@ -108,8 +116,10 @@ class ModelFnModule(nn.Module):
 
     def advance(self) -> None:
         """Counts one training step."""
-        self._state.global_step += 1
-        self._state.step_tensor = None
+        state = self._state
+        state.global_step += 1
+        if state.uses_step:
+            self._renew_step_tensor()
 
     def forward(self, features: Any, labels: Any = None) -> EstimatorSpec:
         """Runs the model_fn on one batch.
@@ -119,7 +129,7 @@ class ModelFnModule(nn.Module):
             labels: likewise, or None.
 
         Raises:
-            ValueError: there are labels, but the model_fn takes none.
+            ValueError: there are labels, but the model_fn takes none; or the spec is of another mode.
             TypeError: the model_fn returned something else than an EstimatorSpec.
         """
         state = self._state
@@ -140,20 +150,34 @@ class ModelFnModule(nn.Module):
         state.named = frame.named
         if not isinstance(spec, EstimatorSpec):
             self._refuse_result(spec)
+        if spec.mode != state.mode:
+            self._refuse_mode(spec.mode)
         return spec
 
     def build(self, features: Any, labels: Any, mode: str) -> EstimatorSpec:
         """Creates all submodules and parameters by running the model_fn once on a real batch.
 
         The call leaves no trace but the new names: buffers (running statistics) are put back to
-        their values at creation, and the global random generators to their states before.
+        their values at creation, and the global random generators to their states before. May be
+        called again for another mode, which may ask for further names.
+
+        Args:
+            features: [batch, ...] a tensor or a nested dict of such.
+            labels: likewise, or None.
+            mode: a value of `ModeKeys`; the module stays in it.
+
+        Returns:
+            What the model_fn returned for this batch, cut off from its autograd graph: whoever keeps
+            it must not keep the activations too.
 
         Raises:
-            RuntimeError: a layer was made outside `get_module`, or the loss depends on parameters
-                that were not asked for by name.
+            RuntimeError: a layer was made outside `get_module`, or has no weights yet because it was
+                not run; or the loss depends on parameters that were not asked for by name.
             ValueError: the spec is of another mode, or its loss depends on no parameter.
         """
         self.set_mode(mode)
+        for module in self.modules():
+            self._remember_buffers(module)
         self._building = True
         gradients = torch.enable_grad() if mode == ModeKeys.TRAIN else torch.no_grad()
         try:
@@ -165,16 +189,14 @@ class ModelFnModule(nn.Module):
                 for undo in reversed(self._undo):
                     undo()
             self._undo.clear()
-        if spec.mode != mode:
-            raise ValueError(
-                f"model_fn ({function_name(self._model_fn)}) was called in mode {mode!r} and must return a "
-                "spec of that "
-                f"mode. Received: EstimatorSpec(mode={spec.mode!r}). Write: te.EstimatorSpec(mode, ...)"
-            )
-        if mode == ModeKeys.TRAIN:
-            check_leaves(spec, self)
+        self._state.named = {}
+        self._refuse_uninitialised()
         self._built_modes |= {mode}
-        return spec
+        self._renew_step_tensor()
+        if mode != ModeKeys.TRAIN:
+            return spec
+        check_leaves(spec, self)
+        return without_graph(spec)
 
     def module_named(self, name: str, factory: Callable[[], M]) -> M:
         """The submodule of that scoped name: see `te.get_module`."""
@@ -194,52 +216,85 @@ class ModelFnModule(nn.Module):
         """[] int64, the global step on the model's device."""
         state = self._state
         if state.step_tensor is None:
-            state.step_tensor = torch.tensor(state.global_step, dtype=torch.int64, device=self._device)
+            state.uses_step = True
+            return self._new_step_tensor()
         return state.step_tensor
 
-    def _create(self, function: str, name: str, factory: Any, make: Callable[[str, Any], Any]) -> Any:
+    def owns(self, module: nn.Module) -> bool:
+        """Whether the module was asked for by name, or is part of one that was."""
+        return any(module is own for own in self.modules())
+
+    def _new_step_tensor(self) -> Tensor:
+        # Filled on the device: a copy from the host would wait for it.
+        return torch.full((), self._state.global_step, dtype=torch.int64, device=self._device)
+
+    def _renew_step_tensor(self) -> None:
+        # Made here and not when asked for: inside a compiled or exported model_fn it would be a constant.
+        if self._state.uses_step:
+            self._state.step_tensor = self._new_step_tensor()
+
+    def _create(self, function: str, name: str, factory: Any, make: Callable[[str, Any, Any], Any]) -> Any:
         if not self._building:
             self._refuse_unknown(function, name)
-        if isinstance(factory, nn.Module | Tensor) or not callable(factory):
+        self._check_name(function, name)
+        if isinstance(factory, (nn.Module, Tensor)) or not callable(factory):
             kind = type(factory).__name__
             raise TypeError(
                 f"`factory` of te.{function}({name!r}) must be a function that makes the object, so that it can be run "
                 f"under the name's own seed. Received: {kind}. Write: te.{function}({name!r}, lambda: {kind}(...))"
             )
-        if not name or "." in name or hasattr(self, name):
-            reason = "is taken: torch.nn.Module has an attribute of that name" if name else "is empty"
-            reason = "contains a dot; use name scopes or '/'" if "." in name else reason
-            raise ValueError(f"`name` of te.{function} {reason}. Received: {name!r}.")
         frame = FRAMES.stack[-1]
-        frame.in_factory = True
+        outer, frame.made = frame.made, {}
         try:
             with forked_random(seed=derive_seed(self._seed, name)), torch.device("cpu"):
-                made = factory()
-            return make(name, made)
+                result = factory()
+            return make(name, result, frame.made)
         finally:
-            frame.in_factory = False
+            frame.made = outer
 
-    def _new_module(self, name: str, made: Any) -> nn.Module:
-        if not isinstance(made, nn.Module):
+    def _check_name(self, function: str, name: str) -> None:
+        if not name:
+            reason = "is empty"
+        elif "." in name:
+            reason = "contains a dot; use name scopes or '/'"
+        elif name in self._modules or name in self._parameters:
+            reason = f"is already the name of a {'module' if name in self._modules else 'parameter'}"
+        elif hasattr(self, name):
+            reason = "is reserved: every model has an attribute of that name. Choose another, or use a name scope"
+        else:
+            return
+        raise ValueError(f"`name` of te.{function} {reason}. Received: {name!r}.")
+
+    def _new_module(self, name: str, result: Any, made: dict[int, nn.Module]) -> nn.Module:
+        if not isinstance(result, nn.Module):
             raise TypeError(
-                f"`factory` of te.get_module({name!r}) must return a torch.nn.Module. Received: {made!r}. "
+                f"`factory` of te.get_module({name!r}) must return a torch.nn.Module. Received: {result!r}. "
                 "For a bare tensor use te.get_parameter."
             )
-        made.to(self._device)
-        made.train(self.training)
-        self.add_module(name, made)
-        for submodule in made.modules():
-            if isinstance(submodule, LazyModuleMixin) and submodule.has_uninitialized_params():
-                self._initialise_lazily(submodule, derive_seed(self._seed, name))
+        own = {id(module): module for module in self.modules()}
+        known = made.keys() | own.keys()
+        if any(id(module) not in known and _tensors_in(module) for module in result.modules()):
+            # It existed before the factory ran, and the next model built from this model_fn would get it too.
+            memo: dict[int, Any] = {**own, **{id(parameter): parameter for parameter in self.parameters()}}
+            result = copy.deepcopy(result, memo)
+        module: nn.Module = result.to(self._device)
+        module.train(self.training)
+        self.add_module(name, module)
+        for path, submodule in module.named_modules():
+            if any(is_lazy(tensor) for tensor in _tensors_in(submodule)):
+                self._initialise_lazily(submodule, derive_seed(self._seed, f"{name}.{path}"))
             else:
                 self._remember_buffers(submodule)
-        return made
+        return module
 
-    def _new_parameter(self, name: str, made: Any) -> nn.Parameter:
-        if not isinstance(made, Tensor):
-            raise TypeError(f"`factory` of te.get_parameter({name!r}) must return a tensor. Received: {made!r}.")
-        trainable = made.requires_grad if isinstance(made, nn.Parameter) else made.is_floating_point()
-        parameter = nn.Parameter(made.detach().to(self._device), requires_grad=trainable)
+    def _new_parameter(self, name: str, result: Any, made: dict[int, nn.Module]) -> nn.Parameter:  # noqa: ARG002
+        if not isinstance(result, Tensor):
+            raise TypeError(f"`factory` of te.get_parameter({name!r}) must return a tensor. Received: {result!r}.")
+        if isinstance(result, nn.Parameter) and any(result is own for own in self.parameters()):
+            parameter = result
+        else:
+            trainable = result.requires_grad if isinstance(result, nn.Parameter) else result.is_floating_point()
+            parameter = nn.Parameter(result.detach().clone().to(self._device), requires_grad=trainable)
         self.register_parameter(name, parameter)
         return parameter
 
@@ -249,28 +304,54 @@ class ModelFnModule(nn.Module):
                 self._undo.append(_put_back(module, name, buffer))
 
     def _initialise_lazily(self, module: nn.Module, seed: int) -> None:
-        # A lazy layer draws its weights in its first forward pass: under the name's seed as well.
+        # A lazy layer draws its weights in its first forward pass: on the CPU and under a seed of its own as well.
         # The generator is a forked one during the building call, so setting it leaves no trace.
+        module.to("cpu")
+
         def before(_module: nn.Module, _inputs: Any) -> None:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             early.remove()
 
         def after(module: nn.Module, _inputs: Any) -> None:
+            module.to(self._device)
             self._remember_buffers(module)
             late.remove()
 
         early = module.register_forward_pre_hook(before, prepend=True)
         late = module.register_forward_pre_hook(after)
 
+    def _refuse_uninitialised(self) -> None:
+        tensors = itertools.chain(self.named_parameters(), self.named_buffers())
+        lazy = [name for name, tensor in tensors if is_lazy(tensor)]
+        if lazy:
+            raise RuntimeError(
+                f"The lazy layers of {lazy[:10]} have no sizes yet, since model_fn did not run them in mode "
+                f"{self.mode!r}. Give them their sizes, or run them in every mode."
+            )
+
     def _refuse_unknown(self, function: str, name: str) -> None:
+        if not self._built_modes:
+            raise RuntimeError(
+                f"te.{function}({name!r}): the model is not built yet. Call `build` before the first call."
+            )
+        if name in self._modules or name in self._parameters:
+            kind = "module" if name in self._modules else "parameter"
+            raise RuntimeError(
+                f"te.{function}({name!r}) asks for what is a {kind}. Write: te.get_{kind}({name!r}, ...)"
+            )
         known = [*self._modules, *self._parameters]
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise RuntimeError(
             f"te.{function}({name!r}) asks for a name that the model does not have.{hint} The set of names is fixed "
-            f"after the first call of model_fn (in mode {'/'.join(sorted(self._built_modes))!r}), so every "
-            "module must be "
-            f"asked for there, under a name that does not change from call to call. Existing names: {known}."
+            f"after the first call of model_fn (in mode {'/'.join(sorted(self._built_modes))!r}), so every module must "
+            f"be asked for there, under a name that does not change from call to call. Existing names: {known}."
+        )
+
+    def _refuse_mode(self, mode: str) -> None:
+        raise ValueError(
+            f"`model_fn` ({function_name(self._model_fn)}) was called in mode {self.mode!r} and must return a spec of "
+            f"that mode. Received: EstimatorSpec(mode={mode!r}). Write: te.EstimatorSpec(mode, ...)"
         )
 
     def _refuse_labels(self) -> None:
@@ -285,6 +366,12 @@ class ModelFnModule(nn.Module):
         if result is None:
             raise TypeError(f"`model_fn` ({name}) returned None. Is a `return te.EstimatorSpec(...)` missing?")
         raise TypeError(f"`model_fn` ({name}) must return a te.EstimatorSpec. Received: {result!r}.")
+
+
+def _tensors_in(module: nn.Module) -> list[Tensor]:
+    """The parameters and buffers of the module itself, without its submodules'."""
+    tensors = (*module._parameters.values(), *module._buffers.values())
+    return [tensor for tensor in tensors if tensor is not None]
 
 
 def _put_back(module: nn.Module, name: str, buffer: Tensor) -> Callable[[], None]:

@@ -35,7 +35,11 @@ def forked_random(device: torch.device | None = None, seed: int | None = None) -
     try:
         with torch.random.fork_rng(devices=cuda):
             if seed is not None:
-                torch.manual_seed(seed)
+                # torch.manual_seed would seed all devices, also those whose generators are not kept here.
+                torch.default_generator.manual_seed(seed)
+                for each in cuda:
+                    with torch.cuda.device(each):
+                        torch.cuda.manual_seed(seed)
                 np.random.seed(seed % 2**32)
                 random.seed(seed)
             yield

@@ -37,6 +37,11 @@ class Optimization:
         """The optimizers, in the order of the descriptions."""
         return [unit.optimizer for unit in self.units]
 
+    @property
+    def weighs_batches(self) -> bool:
+        """Whether batches are weighed against each other, so that `differentiate` needs their true sizes."""
+        return any(unit.window.size > 1 or unit.window.filled for unit in self.units)
+
     def differentiate(self, train_op: Any, batch_size: float) -> None:
         """Computes this batch's gradients; the parameters stay as they are.
 
@@ -64,24 +69,16 @@ class Optimization:
         if unit is not None:
             if unit.window.is_full:
                 unit.update(train_op.clip_norm)
+                self._count([unit])
         elif self.units:
-            for unit, description in zip(self.units, _descriptions(train_op), strict=True):
-                if unit.window.is_full:
-                    unit.release_gradients()
-                    unit.update(description.clip_norm)
+            self._update(train_op, [unit for unit in self.units if unit.window.is_full])
         else:
             train_op()
 
     def finish(self, train_op: Any) -> bool:
         """Applies partly filled windows when the data has ended; returns whether there were any."""
-        partial = [
-            (unit, description)
-            for unit, description in zip(self.units, _descriptions(train_op), strict=True)
-            if unit.window.filled
-        ]
-        for unit, description in partial:
-            unit.release_gradients()
-            unit.update(description.clip_norm)
+        partial = [unit for unit in self.units if unit.window.filled]
+        self._update(train_op, partial)
         return bool(partial)
 
     def slots(self) -> dict[str, Tensor]:
@@ -115,12 +112,45 @@ class Optimization:
                 f"The checkpoint was written with the optimizers {saved}, model_fn asks for {have}. To train on with "
                 "another optimizer, start in a new model_dir with te.Estimator(warm_start_from=...)."
             )
+        factor = self._load_scale(state["loss_scale"])
         for index, (unit, document) in enumerate(zip(self.units, state["units"], strict=True)):
             unit.load(self._own_slots(index, slots), document)
+            if factor != 1:
+                unit.rescale_gradients(factor)
             if self._single is None:
                 unit.hold_gradients()
-        if self._scaler is not None and state["loss_scale"]:
-            self._scaler.load_state_dict(state["loss_scale"])
+
+    def _update(self, train_op: Any, due: list[MinimizeUnit]) -> None:
+        for unit, description in zip(self.units, _descriptions(train_op), strict=True):
+            if unit in due:
+                unit.release_gradients()
+                unit.update(description.clip_norm)
+        if due:
+            self._count(due)
+
+    def _count(self, updated: list[MinimizeUnit]) -> None:
+        """Goes on to the next learning rates, and with loss scaling to the next scale."""
+        scaler = self._scaler
+        if scaler is not None:
+            scale = scaler.get_scale()
+            scaler.update()
+            factor = scaler.get_scale() / scale
+            if factor != 1:
+                for unit in self.units:
+                    unit.rescale_gradients(factor)
+            if factor < 1:
+                return  # gradients had overflowed, and an update was left out
+        for unit in updated:
+            unit.schedule.step()
+
+    def _load_scale(self, saved: dict[str, Any] | None) -> float:
+        """Puts back the loss scale; returns the factor for gradients that a partly filled window holds."""
+        scaler = self._scaler
+        if scaler is not None and saved:
+            scaler.load_state_dict(saved)
+            return 1.0
+        before: float = saved["scale"] if saved else 1.0
+        return (1.0 if scaler is None else scaler.get_scale()) / before
 
     def _rank(self, index: int, name: str) -> int:
         """How many earlier units update the same parameter."""
@@ -133,10 +163,10 @@ class Optimization:
     def _own_slots(self, index: int, slots: dict[str, Tensor]) -> dict[str, Tensor]:
         own: dict[str, Tensor] = {}
         for stored, value in slots.items():
-            key, _, rank = stored.partition("@")
-            name = key.rpartition("/")[0]
+            name, _, slot = stored.rpartition("/")
+            slot, _, rank = slot.partition("@")
             if name in self.units[index].named and int(rank or 0) == self._rank(index, name):
-                own[key] = value
+                own[f"{name}/{slot}"] = value
         return own
 
 

@@ -28,13 +28,16 @@ class MinimizeUnit:
     """
 
     def __init__(self, description: Minimize, module: nn.Module, scaler: torch.amp.GradScaler | None) -> None:
-        self.named = select_parameters(module, description.var_list)
+        selected = select_parameters(module, description.var_list)
+        self.optimizer = _make_optimizer(description, selected, module)
+        updated = {id(parameter) for group in self.optimizer.param_groups for parameter in group["params"]}
+        self.named = {name: parameter for name, parameter in selected.items() if id(parameter) in updated}
         self.parameters = list(self.named.values())
-        self.optimizer = _make_optimizer(description, self.parameters, module)
         self.schedule = Schedule(description.scheduler_fn, self.optimizer)
         self.window = Window(description.accumulate_steps)
         self._scaler = scaler
-        self._inputs = None if description.var_list is None else self.parameters
+        trainable = sum(parameter.requires_grad for parameter in module.parameters())
+        self._inputs = None if len(self.parameters) == trainable else self.parameters
         self._held: list[Tensor | None] | None = None
 
     def backward(self, description: Minimize, batch_size: float, retain_graph: bool, backward: Backward) -> None:
@@ -48,7 +51,7 @@ class MinimizeUnit:
         """
         loss = description.loss
         window = self.window
-        if window.size == 1:
+        if window.size == 1 and not window.filled:
             window.filled = 1
         else:
             loss = loss * window.take(batch_size if description.loss_weight is None else description.loss_weight)
@@ -57,28 +60,29 @@ class MinimizeUnit:
         backward(loss, self._inputs, retain_graph, window.is_full)
 
     def update(self, clip_norm: float | Tensor | None) -> None:
-        """Applies the accumulated gradients, clears them and steps the schedule."""
-        scaler = self._scaler
-        if self.window.size > 1:
+        """Applies the accumulated gradients and clears them."""
+        window = self.window
+        if window.size > 1 or window.filled > 1:
             self._correct_window()
-        self.window.filled = 0
+        window.filled = 0
+        scaler = self._scaler
         if clip_norm is not None:
             if scaler is not None:
                 scaler.unscale_(self.optimizer)
             torch.nn.utils.clip_grad_norm_(self.parameters, clip_norm)  # type: ignore[arg-type]
         if scaler is None:
             self.optimizer.step()
-            self.schedule.step()
         else:
-            scale = scaler.get_scale()
             scaler.step(self.optimizer)
-            scaler.update()
-            # A lower scale means that the gradients had overflowed and the update was left out.
-            if scaler.get_scale() >= scale:
-                self.schedule.step()
-        # What zero_grad does, without its profiler record, which costs as much as a small operation.
         for parameter in self.parameters:
             parameter.grad = None
+
+    def rescale_gradients(self, factor: float) -> None:
+        """Multiplies the gradients of a partly filled window."""
+        held = self._held or [parameter.grad for parameter in self.parameters]
+        gradients = [gradient for gradient in held if gradient is not None]
+        if gradients:
+            torch._foreach_mul_(gradients, factor)
 
     def hold_gradients(self) -> None:
         """Takes the gradients off the parameters, so that another unit's do not mix with them."""
@@ -105,7 +109,7 @@ class MinimizeUnit:
             for slot, value in self.optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
                     slots[f"{name}/{slot}"] = value
-                elif value is not None and not isinstance(value, bool | int | float | str):
+                elif not _is_plain(value):
                     raise TypeError(
                         f"The optimizer {type(self.optimizer).__name__} keeps a {type(value).__name__} as its state "
                         f"{slot!r} of {name}; checkpoints hold tensors and plain numbers only. "
@@ -121,7 +125,7 @@ class MinimizeUnit:
             f"{name}/{slot}": value
             for name, parameter in self.named.items()
             for slot, value in self.optimizer.state.get(parameter, {}).items()
-            if isinstance(value, bool | int | float | str)
+            if _is_plain(value)
         }
         return {
             "optimizer": type(self.optimizer).__name__,
@@ -133,21 +137,18 @@ class MinimizeUnit:
     def load(self, slots: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Puts back what `slots` and `state_dict` gave."""
         gradient_factor = self.window.load_state_dict(state["window"])
-        names = {id(parameter): name for name, parameter in self.named.items()}
-        ordered = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        values: dict[int, dict[str, Any]] = {}
-        for index, parameter in enumerate(ordered):
-            prefix = f"{names[id(parameter)]}/"
-            own = {
-                key[len(prefix) :]: value
-                for key, value in {**state["numbers"], **slots}.items()
-                if key.startswith(prefix) and "/" not in key[len(prefix) :]
-            }
-            gradient = own.pop(ACCUMULATED, None)
+        own: dict[str, dict[str, Any]] = {name: {} for name in self.named}
+        for key, value in {**state["numbers"], **slots}.items():
+            name, _, slot = key.rpartition("/")
+            if name in own:
+                own[name][slot] = value
+        for name, parameter in self.named.items():
+            gradient = own[name].pop(ACCUMULATED, None)
             if gradient is not None:
                 parameter.grad = gradient.to(device=parameter.device, dtype=parameter.dtype) * gradient_factor
-            if own:
-                values[index] = own
+        names = {id(parameter): name for name, parameter in self.named.items()}
+        ordered = [names[id(parameter)] for group in self.optimizer.param_groups for parameter in group["params"]]
+        values = {index: own[name] for index, name in enumerate(ordered) if own[name]}
         groups = self.optimizer.state_dict()["param_groups"]
         # The optimizer's own method moves each slot to the device and dtype that it needs there.
         self.optimizer.load_state_dict({"state": values, "param_groups": groups})
@@ -160,14 +161,25 @@ class MinimizeUnit:
             torch._foreach_mul_(gradients, correction)
 
 
-def _make_optimizer(description: Minimize, parameters: list[nn.Parameter], module: nn.Module) -> torch.optim.Optimizer:
-    optimizer = description.optimizer_fn(parameters)
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, (bool, int, float))
+
+
+def _make_optimizer(
+    description: Minimize, selected: dict[str, nn.Parameter], module: nn.Module
+) -> torch.optim.Optimizer:
+    optimizer = description.optimizer_fn(list(selected.values()))
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(
             f"`optimizer_fn` must return a torch.optim.Optimizer. Received: {optimizer!r}. "
             "Write: te.minimize(loss, lambda params: torch.optim.Adam(params, lr=1e-3))"
         )
-    own = {id(parameter) for parameter in parameters}
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise TypeError(
+            "`optimizer_fn` must return an optimizer that makes one update from one gradient. Received: LBFGS, which "
+            "evaluates the loss again within a step. Use Adam or SGD, or a function as `train_op`."
+        )
+    own = {id(parameter) for parameter in selected.values()}
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if id(parameter) not in own:

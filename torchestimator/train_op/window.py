@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -20,7 +21,7 @@ class Window:
     def __init__(self, size: int) -> None:
         self.size = size
         self.filled = 0
-        self._first: float | Tensor = 1.0
+        self._unit: float | Tensor = 1.0
         self._total: float | Tensor = 1.0
 
     @property
@@ -30,27 +31,33 @@ class Window:
 
     def take(self, weight: float | Tensor) -> float | Tensor:
         """Counts a batch of that weight; returns the factor for its loss."""
+        if isinstance(weight, Tensor):
+            weight = weight.detach()
         if self.filled:
             self._total = self._total + weight
         else:
-            self._first = self._total = weight
+            self._total = weight
+            self._unit = _nonzero(weight)
         self.filled += 1
-        return weight / (self._first * self.size)
+        return weight / (self._unit * self.size)
 
     def correction(self) -> float | Tensor | None:
-        """The factor that turns the accumulated sum into the window's mean gradient; None for 1."""
-        expected = self._first * self.size
+        """The factor that turns the accumulated sum into the window's mean gradient; None for 1.
+
+        Where all weights are 0, the sum is 0 and stays so.
+        """
+        expected = self._unit * self.size
         if not isinstance(expected, Tensor) and not isinstance(self._total, Tensor) and expected == self._total:
             return None
-        return expected / self._total
+        return expected / _nonzero(self._total)
 
     def state_dict(self) -> dict[str, Any]:
         """The window's position as JSON values."""
         return {
             "size": self.size,
             "filled": self.filled,
-            "first": float(self._first),
-            "total": float(self._total),
+            "unit": float(self._unit) if self.filled else 1.0,
+            "total": float(self._total) if self.filled else 1.0,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> float:
@@ -59,5 +66,12 @@ class Window:
         The factor is 1 unless the size has changed since.
         """
         self.filled = state["filled"]
-        self._first, self._total = state["first"], state["total"]
+        self._unit, self._total = state["unit"], state["total"]
         return float(state["size"]) / self.size
+
+
+def _nonzero(weight: float | Tensor) -> float | Tensor:
+    """The weight, or 1 in the place of 0 (a batch without a single counted term)."""
+    if isinstance(weight, Tensor):
+        return torch.where(weight == 0, 1, weight)
+    return weight or 1.0

@@ -85,7 +85,7 @@ class EvaluationSession(LoopSession):
             metric.release()
 
     def _metrics(self) -> dict[str, Any] | None:
-        return self._running
+        return self._running if self._loss is None else {**self._running, "loss": self._loss}
 
 
 def _check_names(metrics: dict[str, Metric]) -> None:

@@ -169,6 +169,15 @@ def _find_all(fetches: Any, find: Callable[[str], Any]) -> Any:
     raise TypeError(f"`fetches` must be names, or nested lists or dicts of names. Received: {fetches!r}.")
 
 
+def asks_for(fetches: Any, name: str) -> bool:
+    """Whether a name is among nested fetches."""
+    if isinstance(fetches, Mapping):
+        return any(asks_for(value, name) for value in fetches.values())
+    if isinstance(fetches, list | tuple):
+        return any(asks_for(value, name) for value in fetches)
+    return isinstance(fetches, str) and fetches == name
+
+
 def _map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
     if isinstance(value, Tensor):
         return function(value)

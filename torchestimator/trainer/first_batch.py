@@ -24,9 +24,14 @@ class FirstBatch:
         self._stream = stream
         self._tells_every_position = tells_every_position
         self._before: dict[str, Any] | None = stream.state_dict()
-        self.first: Batch = next(stream)
-        self._waiting: Batch | None = self.first
+        self._waiting: Batch | None = next(stream)
         self._taken_back = True
+
+    @property
+    def first(self) -> Batch:
+        """The first batch, as long as it has not been given out."""
+        assert self._waiting is not None
+        return self._waiting
 
     @property
     def wait_secs(self) -> float:

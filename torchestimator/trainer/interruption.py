@@ -5,9 +5,12 @@ import os
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 _LOG = logging.getLogger("torchestimator")
+
+_STOPPING = (None, signal.SIG_DFL, signal.default_int_handler)
+"""Handlers that stand for the end of the program."""
 
 
 class Interruption:
@@ -17,20 +20,22 @@ class Interruption:
     numbers and the input's position fit the weights, and an exact checkpoint can be written. A
     second signal is raised at once. SIGINT raises KeyboardInterrupt, SIGTERM SystemExit(143).
 
-    Outside the main thread signals can't be caught; there this does nothing.
+    Where the program has a handler of its own for a signal, that is what runs, at the same moments;
+    a signal that it ignores (as under nohup) stays ignored. Outside the main thread signals can't be
+    caught; there this does nothing.
     """
 
     def __init__(self) -> None:
         self.held = False
-        self._pending: BaseException | None = None
-        self._previous: dict[int, object] = {}
+        self._pending: tuple[int, FrameType | None] | None = None
+        self._previous: dict[int, Any] = {}
         self._process = os.getpid()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                # A handler that was not installed from Python can't be put back, so it is left alone.
-                if signal.getsignal(number) is not None:
+                # A handler that was not installed from Python (None) can't be put back, so it is left alone.
+                if signal.getsignal(number) not in (None, signal.SIG_IGN):
                     self._previous[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -38,25 +43,35 @@ class Interruption:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
         self._previous.clear()
 
     def release(self) -> None:
         """Ends a held section; raises what was remembered in it."""
         self.held = False
         if self._pending is not None:
-            error, self._pending = self._pending, None
-            raise error
+            pending, self._pending = self._pending, None
+            self._deliver(*pending)
 
     def drop(self) -> None:
         """Ends a held section that failed; the failure takes precedence over a remembered signal."""
         self.held = False
         self._pending = None
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # A forked child, such as a data loader's worker, inherits this handler but has no step to finish.
         if not self.held or self._pending is not None or os.getpid() != self._process:
-            raise error
-        self._pending = error
-        _LOG.warning("%s: stopping after the current step; once more stops at once.", signal.Signals(number).name)
+            self._deliver(number, frame)
+            return
+        self._pending = (number, frame)
+        if self._previous.get(number) in _STOPPING:
+            _LOG.warning("%s: stopping after the current step; once more stops at once.", signal.Signals(number).name)
+
+    def _deliver(self, number: int, frame: FrameType | None) -> None:
+        handler = self._previous.get(number)
+        if handler not in _STOPPING:
+            handler(number, frame)
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            raise SystemExit(128 + number)

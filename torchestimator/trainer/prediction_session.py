@@ -50,15 +50,20 @@ def predictions_on_host(to_host: Any, batch: Batch, predictions: Any, keys: Sequ
                 "`predict_keys` chooses among a dict of predictions, but model_fn returned a single tensor. "
                 f"Received: {list(keys)}. Remove the argument."
             )
-        return _strings_back(batch, predictions, to_host([predictions])[0])
+        return _strings_back(batch, predictions, _own(to_host([predictions])[0]))
     chosen = predictions if keys is None else {key: predictions[key] for key in predictions if key in keys}
     if keys is not None and not chosen:
         raise ValueError(f"`predict_keys` names none of the predictions {sorted(predictions)}. Received: {list(keys)}.")
-    arrays = to_host(list(chosen.values()))
+    arrays = map(_own, to_host(list(chosen.values())))
     return {
         key: _strings_back(batch, tensor, array) if batch.strings else array
         for (key, tensor), array in zip(chosen.items(), arrays, strict=True)
     }
+
+
+def _own(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    # It may be a feature that was handed on, in memory of the caller, or a weight.
+    return array.copy()
 
 
 def _strings_back(batch: Batch, tensor: Tensor, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -82,6 +87,11 @@ def rows_of(arrays: Arrays) -> Any:
         ValueError: the predictions disagree on the number of examples.
     """
     if not isinstance(arrays, Mapping):
+        if not arrays.ndim:
+            raise ValueError(
+                "`predictions` must have one row per example to be split into rows. Received: a single number. "
+                "Pass yield_single_examples=False for whole batches."
+            )
         return iter(arrays)
     lengths = {key: array.shape[0] if array.ndim else None for key, array in arrays.items()}
     if len(set(lengths.values())) > 1 or None in lengths.values():

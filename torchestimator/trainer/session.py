@@ -1,7 +1,7 @@
 """What a running loop consists of: the part that all three modes share."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -9,11 +9,14 @@ from torch import nn
 
 from torchestimator.checkpoint.store import CheckpointStore
 from torchestimator.hooks.hook import Fetches, SessionRunArgs, SessionRunValues
+from torchestimator.model.frame import current_scope
 from torchestimator.model.module import ModelFnModule
+from torchestimator.model.seeds import forked_random
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, BatchStream, Strategy
+from torchestimator.summary.record import Recorder, recording
 from torchestimator.trainer.feed import feed
-from torchestimator.trainer.fetch import NOTHING, StepValues
+from torchestimator.trainer.fetch import NOTHING, SUMMARIES, StepValues, asks_for
 
 _NOTHING_AROUND: AbstractContextManager[object] = nullcontext()
 
@@ -39,6 +42,7 @@ class LoopSession:
         self._autocast = strategy.autocast(precision)
         self._batch: Batch | None = None
         self._spec: EstimatorSpec | None = None
+        self._recorder: Recorder | None = None
 
     @property
     def global_step(self) -> int:
@@ -100,18 +104,40 @@ class LoopSession:
         """Only training has a state to save."""
         raise RuntimeError("Checkpoints are written in training only. Received: a save in evaluation or prediction.")
 
+    def rehearse(self, batch: Batch) -> EstimatorSpec:
+        """Runs the model on a batch before the loop does, for a look at what its spec brings."""
+        with forked_random(self._strategy.device), torch.no_grad(), self._around_forward():
+            return self._call(batch.features, batch.labels)  # type: ignore[no-any-return]
+
     def _next_batch(self, requests: Sequence[SessionRunArgs | None]) -> Batch | None:
-        """The next batch, with what hooks feed into it; None where the input has ended."""
+        """The next batch, with what hooks feed into it; None where the input has ended.
+
+        Raises:
+            TypeError: a hook's `before_run` returned something else than SessionRunArgs.
+        """
         batch = next(self._stream, None)
-        if batch is not None:
-            for request in requests:
-                if request is not None and request.feed_dict:
-                    return feed(batch, requests, self._strategy.device)
-        return batch
+        self._recorder, feeds = None, False
+        for request in requests:
+            if request is not None:
+                if not isinstance(request, SessionRunArgs):
+                    raise TypeError(
+                        "`before_run` of a hook must return te.SessionRunArgs or None. "
+                        f'Received: {request!r}. Write: return te.SessionRunArgs("loss")'
+                    )
+                if request.fetches is not None and asks_for(request.fetches, SUMMARIES):
+                    self._recorder = Recorder(_scope_without_slash)
+                feeds = feeds or bool(request.feed_dict)
+        return feed(batch, requests, self._strategy.device) if feeds and batch is not None else batch
 
     def _around_forward(self) -> AbstractContextManager[object]:
-        """What the model runs in: automatic mixed precision, or nothing."""
-        return _NOTHING_AROUND if self._autocast is None else self._autocast()
+        """What the model runs in: automatic mixed precision, a recorder of summaries, or nothing."""
+        around = _NOTHING_AROUND if self._autocast is None else self._autocast()
+        if self._recorder is None:
+            return around
+        stack = ExitStack()
+        stack.enter_context(recording(self._recorder))
+        stack.enter_context(around)
+        return stack
 
     def _values(self) -> StepValues:
         if self._spec is None or self._batch is None:
@@ -121,7 +147,10 @@ class LoopSession:
         )
 
     def _extra(self) -> dict[str, Any]:
-        return {"global_step": self.global_step}
+        return {
+            "global_step": self.global_step,
+            SUMMARIES: [] if self._recorder is None else self._recorder.items,
+        }
 
     def _metrics(self) -> dict[str, Any] | None:
         return None
@@ -133,3 +162,7 @@ def answer(session: LoopSession, requests: Sequence[SessionRunArgs | None]) -> S
         if request is not None:
             return session.values(requests)
     return [NOTHING] * len(requests)
+
+
+def _scope_without_slash() -> str:
+    return current_scope().removesuffix("/")

@@ -32,9 +32,10 @@ def train(session: TrainingSession, hooks: Sequence[SessionRunHook]) -> None:
     context = SessionRunContext(session)
     before = [hook for hook in hooks if _overrides(hook, "before_run")]
     after = [hook for hook in hooks if _overrides(hook, "after_run")]
-    position = {hook: index for index, hook in enumerate(before)}
+    # By identity: hooks may compare equal (dataclasses) and then need not even be hashable.
+    places = {id(hook): index for index, hook in enumerate(before)}
     # A hook without a before_run of its own gets the answer to no question, which stands at the end.
-    indices = [position.get(hook, len(before)) for hook in after]
+    indices = [places.get(id(hook), len(before)) for hook in after]
     while not context.stop_requested:
         requests = [hook.before_run(context) for hook in before]
         if not session.step(requests):
@@ -48,4 +49,4 @@ def train(session: TrainingSession, hooks: Sequence[SessionRunHook]) -> None:
 
 
 def _overrides(hook: SessionRunHook, method: str) -> bool:
-    return getattr(type(hook), method) is not getattr(SessionRunHook, method)
+    return getattr(getattr(hook, method), "__func__", None) is not getattr(SessionRunHook, method)

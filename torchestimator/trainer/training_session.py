@@ -3,7 +3,6 @@
 import base64
 import random
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,10 @@ from torchestimator.checkpoint.store import CheckpointStore
 from torchestimator.hooks.hook import SessionRunArgs, SessionRunHook
 from torchestimator.hooks.nan import NanLossDuringTrainingError
 from torchestimator.inputs.batch import batch_size_of
-from torchestimator.model.frame import current_scope
 from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, Strategy
-from torchestimator.summary.record import Recorder, recording
 from torchestimator.train_op.optimization import Optimization
-from torchestimator.trainer.fetch import SUMMARIES
 from torchestimator.trainer.first_batch import FirstBatch
 from torchestimator.trainer.interruption import Interruption
 from torchestimator.trainer.session import LoopSession
@@ -53,13 +49,13 @@ class TrainingSession(LoopSession):
         self._optimization = Optimization(train_op, module, strategy.backward, strategy.scaler(precision))
         self._weighs_batches = any(unit.window.size > 1 for unit in self._optimization.units)
         self._interruption = interruption
-        self._recorder: Recorder | None = None
         self._hooks: dict[str, SessionRunHook] = {}
         self._hook_states: dict[str, Any] = {}
         # Takes in each step's loss on the device; NaN is the one value that never leaves a maximum.
         self._watched_loss = torch.full((), -torch.inf, device=strategy.device)
         self._whole = True
         self._saved: Checkpoint | None = None
+        self._store: CheckpointStore | None = None
 
     @property
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
@@ -75,11 +71,7 @@ class TrainingSession(LoopSession):
         Returns:
             False if there was no batch left.
         """
-        self._recorder = None
-        for request in requests:
-            if request is not None and request.fetches == SUMMARIES:
-                self._recorder = Recorder(_scope_without_slash)
-        interruption = self._interruption
+        interruption, completed = self._interruption, self.global_step
         try:
             batch = self._next_batch(requests)  # which may take long, so a signal ends the wait at once
             if batch is None:
@@ -90,29 +82,40 @@ class TrainingSession(LoopSession):
             self._batch, self._spec = batch, spec
             self._learn(spec, batch)
         except BaseException:
-            self._first_batch.take_back()
+            if self.global_step == completed:
+                self._first_batch.take_back()
             interruption.drop()
             raise
         interruption.release()
         return True
 
     def finish(self) -> None:
-        """Called when the input has ended: applies the gradients of a partly filled accumulation window."""
+        """Called when the input has ended: applies the gradients of a partly filled accumulation window.
+
+        A checkpoint that this step already has is written again, now with that update.
+        """
         if self._spec is None:
             return
+        saved = self.saved()
         self._interruption.held = True
         self._whole = False
-        self._optimization.finish(self._spec.train_op)
+        changed = self._optimization.finish(self._spec.train_op)
         self._whole = True
+        if changed:
+            self._saved = None
         self._interruption.release()
+        if changed and saved is not None and self._store is not None:
+            self.save(self._store)
 
     def loss_was_nan(self) -> bool:
         """Whether any loss of this training was NaN. Reads one number from the device."""
         return bool(torch.isnan(self._watched_loss).item())
 
-    def last_loss(self) -> float | None:
+    def last_loss(self) -> Any:
         """The loss of the latest step, read from the device; None before the first."""
-        return None if self._spec is None else float(self._spec.loss.detach())  # type: ignore[union-attr]
+        if self._spec is None or self._spec.loss is None:
+            return None
+        return self._strategy.to_host([self._spec.loss])[0][()]
 
     def attach(self, hooks: Sequence[SessionRunHook]) -> None:
         """Takes in the hooks whose state is saved, and gives them what a restored checkpoint has for them."""
@@ -140,7 +143,7 @@ class TrainingSession(LoopSession):
         interruption.held = True
         try:
             path = store.save(self.global_step, self._model_tensors(), self._optimization.slots(), self._document())
-            self._saved = Checkpoint(path)
+            self._saved, self._store = Checkpoint(path), store
         except BaseException:
             interruption.drop()
             raise
@@ -166,28 +169,49 @@ class TrainingSession(LoopSession):
         """
         slots = {name: torch.empty(shape, dtype=dtype) for name, (dtype, shape) in checkpoint.optimizer_shapes.items()}
         checkpoint.load(self._model_tensors(), slots)
-        self._optimization.load(slots, checkpoint.state["optimization"])
+        state = checkpoint.state
+        self._optimization.load(slots, state["optimization"])
         self._module.global_step = checkpoint.step
         self._saved = checkpoint
-        self._hook_states = checkpoint.state["hooks"]
-        _set_random_states(self._strategy, checkpoint.state["random"])
+        self._hook_states = state["hooks"]
+        _set_random_states(self._strategy, state["random"])
 
     def _learn(self, spec: EstimatorSpec, batch: Batch) -> None:
         optimization = self._optimization
         # The size of a batch matters only where batches are weighed against each other.
         batch_size = batch_size_of(batch.features) if self._weighs_batches else 1
-        optimization.differentiate(spec.train_op, batch_size)
         self._whole = False
+        try:
+            optimization.differentiate(spec.train_op, batch_size)
+        except BaseException:
+            self._discard_gradients()
+            raise
         optimization.apply(spec.train_op)
         self._watched_loss = torch.maximum(self._watched_loss, spec.loss.detach())  # type: ignore[union-attr]
         self._module.advance()
         self._whole = True
         self._strategy.end_step()
 
+    def _discard_gradients(self) -> None:
+        # What this batch has already added to the sums of a window can't be taken out of them again.
+        if not self._weighs_batches:
+            for unit in self._optimization.units:
+                unit.release_gradients()
+                unit.window.filled = 0
+                for parameter in unit.parameters:
+                    parameter.grad = None
+            self._whole = True
+
     def _refuse_nan_parameters(self) -> None:
-        for name, parameter in self._module.named_parameters():
-            # A sum is the cheapest way to see a NaN; infinities cancel to NaN as well, so look again.
-            if parameter.is_floating_point() and torch.isnan(parameter.sum()) and torch.isnan(parameter).any():
+        floating = {name: value for name, value in self._module.named_parameters() if value.is_floating_point()}
+        if not floating:
+            return
+        # A sum is the cheapest way to see a NaN, and all sums are read from the device at once. Infinities may cancel
+        # to NaN as well, so the suspects are looked at again.
+        with torch.no_grad():
+            suspects = torch.stack([value.sum().float() for value in floating.values()]).isnan().tolist()
+        for (name, value), suspect in zip(floating.items(), suspects, strict=True):
+            if suspect and torch.isnan(value).any():
                 raise NanLossDuringTrainingError(
                     f"The parameter {name!r} holds NaN after step {self.global_step}: no checkpoint is written, the "
                     "previous ones stay. Its gradient was NaN although the loss was not."
@@ -212,26 +236,9 @@ class TrainingSession(LoopSession):
             "input": self._first_batch.state_dict(),
         }
 
-    def _around_forward(self) -> AbstractContextManager[object]:
-        around = super()._around_forward()
-        if self._recorder is None:
-            return around
-        stack = ExitStack()
-        stack.enter_context(recording(self._recorder))
-        stack.enter_context(around)
-        return stack
-
     def _extra(self) -> dict[str, Any]:
         # As in the original, the step of a loss is the number of steps before it.
-        return {
-            "step": self.global_step - 1,
-            "global_step": self.global_step,
-            SUMMARIES: [] if self._recorder is None else self._recorder.items,
-        }
-
-
-def _scope_without_slash() -> str:
-    return current_scope().removesuffix("/")
+        return {**super()._extra(), "step": self.global_step - 1}
 
 
 def _random_states(strategy: Strategy) -> dict[str, Any]:

@@ -1,0 +1,146 @@
+"""A contender as the harness sees it: a process that is asked for some steps and answers what one of them took."""
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).parents[2]
+_LOG_LINES = 15
+_MOST_SECS = 90
+_LEAST_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One library, doing one task."""
+
+    module: str
+    """File in `tests/benchmarks/contenders`."""
+    task: str
+    """What it does: a key of that file's tasks."""
+    threads: int = 1
+    """Threads for arithmetic."""
+    environment: str | None = None
+    """Folder of its virtual environment at the root of the repository; None: the harness's own."""
+
+    @property
+    def python(self) -> Path:
+        """The interpreter it needs."""
+        return Path(sys.executable) if self.environment is None else ROOT / self.environment / "bin" / "python"
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether that interpreter exists."""
+        return self.python.exists()
+
+
+class Worker:
+    """The running process of a contender, as a context manager.
+
+    Args:
+        contender: what to run.
+        scratch: folder for everything that it writes.
+    """
+
+    def __init__(self, contender: Contender, scratch: Path) -> None:
+        self._contender = contender
+        self._scratch = scratch
+
+    def __enter__(self) -> Self:
+        contender = self._contender
+        descriptor, self._log = tempfile.mkstemp(".log", dir=self._scratch)
+        command = [contender.python, "-m", f"tests.benchmarks.contenders.{contender.module}", contender.task]
+        with os.fdopen(descriptor, "w") as log:
+            self._process = subprocess.Popen(
+                [*command, str(contender.threads)],
+                cwd=ROOT,
+                env=environment() | {"TMPDIR": str(self._scratch)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._process.kill()
+        self._process.communicate()
+
+    def go(self, count: int) -> float:
+        """Has it do `count` steps; returns its answer: microseconds per step, for most tasks.
+
+        Raises:
+            RuntimeError: the process ended instead of answering.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # a process that has ended is told by its answer
+            print(f"go {count}", file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            last = "\n".join(Path(self._log).read_text(errors="replace").splitlines()[-_LOG_LINES:])
+            raise RuntimeError(f"The contender {self._contender} ended without an answer. Its last lines:\n{last}")
+        return float(answer)
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, with compiled modules kept: what an installed package has."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
+def measure(contenders: Mapping[str, Contender], counts: Mapping[str, int], rounds: int) -> dict[str, list[float]]:
+    """Answers of each contender, in rounds: A B C A B C ...
+
+    Args:
+        contenders: by name; those whose environment is not installed are left out.
+        counts: steps per round by name.
+        rounds: how many rounds count, at most; one before them warms up. On a machine so busy that they take more
+            than a minute and a half, there are fewer.
+
+    Returns:
+        The answers [rounds] by name.
+    """
+    answers: dict[str, list[float]] = {}
+    with _started(contenders) as workers:
+        for name, worker in workers.items():
+            worker.go(max(1, counts[name] // 10))
+        deadline = time.monotonic() + _MOST_SECS
+        for done in range(rounds):
+            if done >= _LEAST_ROUNDS and time.monotonic() > deadline:
+                break
+            for name, worker in workers.items():
+                answers.setdefault(name, []).append(worker.go(counts[name]))
+    return answers
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float], unit: str = "us") -> tuple[float, str]:
+    """Median over the rounds of ours / theirs, and a note: the medians of both, and how far the rounds differ."""
+    ratios = sorted(own / other for own, other in zip(ours, theirs, strict=True))
+    quarter = len(ratios) // 4
+    note = (
+        f"{statistics.median(ours):,.0f} {unit} against {statistics.median(theirs):,.0f} {unit}; "
+        f"{len(ratios)} rounds, half of them {ratios[quarter]:.3g} to {ratios[-1 - quarter]:.3g}"
+    )
+    return statistics.median(ratios), note
+
+
+@contextlib.contextmanager
+def _started(contenders: Mapping[str, Contender]) -> Iterator[dict[str, Worker]]:
+    with tempfile.TemporaryDirectory(prefix="torchestimator-benchmark-") as scratch, contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(Worker(contender, Path(scratch)))
+            for name, contender in contenders.items()
+            if contender.is_installed
+        }
