@@ -111,6 +111,17 @@ def steps_saved(model_dir):
     return sorted(int(path.name.split("-")[1]) for path in model_dir.glob("model.ckpt-*"))
 
 
+def five_batches_by_five_calls():
+    """An input_fn of the first kind: each call returns one batch, the sixth ends the input."""
+    calls = iter(range(5))
+
+    def input_fn():
+        next(calls)
+        return linear_data(4)
+
+    return input_fn
+
+
 class AtStep(te.SessionRunHook):
     """Calls a function after a step, before other hooks of the user."""
 
@@ -121,6 +132,22 @@ class AtStep(te.SessionRunHook):
     def after_run(self, run_context, run_values):
         if run_context.global_step == self.step:
             self.function()
+
+
+class Notes(te.SessionRunHook):
+    """Keeps which of its methods were called."""
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def begin(self):
+        self.calls.append("begin")
+
+    def before_run(self, run_context):
+        self.calls.append("before_run")
+
+    def end(self, session):
+        self.calls.append("end")
 
 
 class Losses(te.SessionRunHook):

@@ -11,11 +11,11 @@ from torchestimator.estimator.blueprint import Blueprint
 from torchestimator.strategy.single_device import SingleDevice
 
 
-def blueprint(model_fn=linear_model_fn, params=None, **settings):
+def blueprint(model_fn=linear_model_fn):
     return Blueprint(
         model_fn=model_fn,
-        params={} if params is None else params,
-        config=config(**settings),
+        params={} if model_fn is linear_model_fn else None,
+        config=config(),
         seed=1,
         strategy=SingleDevice("cpu"),
         warm_start=None,

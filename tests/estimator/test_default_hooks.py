@@ -6,7 +6,7 @@ import torch
 import torchestimator as te
 from tests.models import config
 from torchestimator.checkpoint import CheckpointStore
-from torchestimator.estimator.default_hooks import training_hooks
+from torchestimator.estimator.default_hooks import add_listeners, training_hooks
 
 
 class Mine(te.SessionRunHook):
@@ -18,10 +18,12 @@ def spec(**hooks):
     return te.EstimatorSpec("train", loss=loss, train_op=lambda: None, **hooks)
 
 
-def names(tmp_path, settings, user_hooks=(), listeners=(), stop=None, given=None):
-    store = CheckpointStore(tmp_path)
-    hooks = training_hooks(config(**settings), store, given or spec(), user_hooks, listeners, stop)
-    return [type(hook).__name__ for hook in hooks]
+def hooks_of(tmp_path, settings, user_hooks=(), stop=None, given=None):
+    return training_hooks(config(**settings), CheckpointStore(tmp_path), given or spec(), user_hooks, stop)
+
+
+def names(*arguments, **more):
+    return [type(hook).__name__ for hook in hooks_of(*arguments, **more)]
 
 
 ALL = {"save_checkpoints_steps": 5, "save_summary_steps": 5, "log_step_count_steps": 5}
@@ -63,17 +65,25 @@ def test_a_progress_bar_takes_the_place_of_the_lines(tmp_path):
     assert "ProgressBarHook" in found
 
 
-def test_listeners_go_to_the_first_saver_and_only_once(tmp_path):
-    listener = te.CheckpointSaverListener()
-    savers = [te.CheckpointSaverHook(str(tmp_path), save_steps=9) for _ in range(2)]
-    savers[0].listeners.append(listener)
-    for _ in range(2):
-        assert names(tmp_path, ALL, savers, [listener]).count("CheckpointSaverHook") == 2
-    assert [saver.listeners for saver in savers] == [[listener], []]
+@pytest.mark.parametrize("place", ["user_hooks", "training_hooks", "training_chief_hooks"])
+def test_a_saver_or_nan_watch_of_ones_own_takes_the_place_of_the_default(tmp_path, place):
+    own = [te.CheckpointSaverHook(tmp_path, save_steps=9), te.NanTensorHook(fail_on_nan_loss=False)]
+    more = {"user_hooks": own} if place == "user_hooks" else {"given": spec(**{place: own})}
+    found = hooks_of(tmp_path, ALL, **more)
+    for kind in (te.CheckpointSaverHook, te.NanTensorHook):
+        assert [hook for hook in found if isinstance(hook, kind)] == [hook for hook in own if isinstance(hook, kind)]
 
 
-def test_a_saver_of_the_spec_counts(tmp_path):
-    saver = te.CheckpointSaverHook(str(tmp_path), save_steps=9)
-    listener = te.CheckpointSaverListener()
-    assert names(tmp_path, ALL, listeners=[listener], given=spec(training_hooks=[saver]))[-1] == "CheckpointSaverHook"
-    assert saver.listeners == [listener]
+def test_listeners_go_to_the_first_saver_only_once_and_for_one_training(tmp_path):
+    own, given = te.CheckpointSaverListener(), te.CheckpointSaverListener()
+    savers = [te.CheckpointSaverHook(tmp_path, save_steps=9, listeners=[own]) for _ in range(2)]
+    take_off = add_listeners([te.StopAtStepHook(1), *savers], [own, given])
+    assert [saver.listeners for saver in savers] == [[own, given], [own]]
+    take_off()
+    assert [saver.listeners for saver in savers] == [[own], [own]]
+
+
+def test_listeners_need_a_saver():
+    add_listeners([], [])()
+    with pytest.raises(ValueError, match="`saving_listeners` need checkpoints"):
+        add_listeners([te.StopAtStepHook(1)], [te.CheckpointSaverListener()])

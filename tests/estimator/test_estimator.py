@@ -16,18 +16,17 @@ import torch
 
 import torchestimator as te
 from tests.models import (
-    AtStep,
+    Notes,
     config,
+    five_batches_by_five_calls,
     linear_data,
     linear_estimator,
     linear_input,
     linear_model_fn,
-    messages,
     restless_estimator,
     restless_input,
     steps_saved,
 )
-from tests.summary.event_files import events, load
 from torchestimator.checkpoint.lock import ModelDirLock
 
 
@@ -174,17 +173,6 @@ def as_loader():
     rows = torch.utils.data.TensorDataset(torch.from_numpy(x["x"]), torch.from_numpy(y))
     for features, labels in torch.utils.data.DataLoader(rows, batch_size=4):
         yield {"x": features}, labels
-
-
-def five_batches_by_five_calls():
-    """An input_fn of the first kind: each call returns one batch, the sixth ends the input."""
-    calls = iter(range(5))
-
-    def input_fn():
-        next(calls)
-        return linear_data(4)
-
-    return input_fn
 
 
 def pair_once(params):
@@ -372,157 +360,7 @@ def test_a_refused_training_leaves_the_random_numbers_alone(tmp_path):
     assert random_states() == before
 
 
-# evaluate
-
-
-def test_loss_is_the_mean_over_batches_and_metrics_are_over_examples(tmp_path):
-    def model_fn(features, labels, mode):
-        value = features["v"]
-        metrics = {"mean": te.metrics.mean(value), "count": te.metrics.mean(torch.ones_like(value))}
-        return te.EstimatorSpec(mode, loss=value.mean(), eval_metric_ops=metrics)
-
-    estimator = te.Estimator(model_fn, tmp_path, config())
-    values = np.arange(8, dtype=np.float32) ** 2
-    for batch_size in (1, 3, 5, 8):
-        input_fn = te.inputs.numpy_input_fn({"v": values}, None, batch_size, shuffle=False)
-        results = estimator.evaluate(input_fn)
-        batches = [values[start : start + batch_size].mean() for start in range(0, 8, batch_size)]
-        assert results["loss"] == pytest.approx(np.mean(batches), rel=1e-6)
-        assert results["mean"] == pytest.approx(values.mean(), rel=1e-6)
-        assert results["count"] == 1
-        assert set(results) == {"loss", "mean", "count", "global_step"}
-
-
-def test_steps_limit_an_evaluation_and_an_input_may_end_before(tmp_path):
-    estimator = linear_estimator(tmp_path)
-    one = estimator.evaluate(linear_input(num_epochs=1), steps=1)
-    assert one == estimator.evaluate(linear_input(num_epochs=1, rows=4))
-    assert estimator.evaluate(linear_input(num_epochs=1), steps=99) == estimator.evaluate(linear_input(num_epochs=1))
-
-
-@pytest.mark.parametrize(("steps", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("x", TypeError)])
-def test_steps_must_be_positive_whole_numbers(tmp_path, steps, error):
-    estimator = linear_estimator(tmp_path)
-    with pytest.raises(error, match="`steps`"):
-        estimator.evaluate(linear_input(), steps=steps)
-    for name in ("steps", "max_steps"):
-        with pytest.raises(error, match=f"`{name}`"):
-            estimator.train(linear_input(), **{name: steps})
-
-
-@pytest.mark.parametrize("name", ["loss", "global_step"])
-def test_the_reserved_names_of_metrics(tmp_path, name):
-    def model_fn(features, labels, mode):
-        return te.EstimatorSpec(mode, loss=labels.mean(), eval_metric_ops={name: te.metrics.mean(labels)})
-
-    with pytest.raises(ValueError, match=f"must not have a metric called '{name}'"):
-        te.Estimator(model_fn, tmp_path, config()).evaluate(linear_input(num_epochs=1))
-
-
-def test_without_a_checkpoint_the_initial_weights_are_used(tmp_path, caplog):
-    estimator = restless_estimator(tmp_path)
-    rows = list(estimator.predict(restless_input(num_epochs=1)))
-    first = estimator.evaluate(restless_input(num_epochs=1))
-    assert first["global_step"] == 0
-    assert any("There is no checkpoint" in line and "initial weights" in line for line in messages(caplog))
-    estimator.train(restless_input(), steps=1)
-    start = str(tmp_path / "model.ckpt-0")
-    assert estimator.evaluate(restless_input(num_epochs=1), checkpoint_path=start) == first
-    assert list(estimator.predict(restless_input(num_epochs=1), checkpoint_path=start)) == rows
-
-
-def test_a_chosen_checkpoint_is_evaluated(tmp_path):
-    estimator = linear_estimator(tmp_path, save_checkpoints_steps=2)
-    estimator.train(linear_input(), steps=4)
-    losses = {}
-    for step in (0, 2, 4):
-        results = estimator.evaluate(linear_input(num_epochs=1), checkpoint_path=str(tmp_path / f"model.ckpt-{step}"))
-        assert results["global_step"] == step
-        losses[step] = results["loss"]
-    assert losses[0] > losses[2] > losses[4]
-    assert estimator.evaluate(linear_input(num_epochs=1))["loss"] == losses[4]
-    with pytest.raises(FileNotFoundError, match=r"model\.ckpt-3"):
-        estimator.evaluate(linear_input(num_epochs=1), checkpoint_path=str(tmp_path / "model.ckpt-3"))
-
-
-def test_the_events_of_an_evaluation(tmp_path):
-    estimator = linear_estimator(tmp_path, save_checkpoints_steps=2)
-    estimator.train(linear_input(), steps=4)
-    estimator.evaluate(linear_input(num_epochs=1))
-    estimator.evaluate(linear_input(num_epochs=1), name="again")
-    estimator.evaluate(linear_input(num_epochs=1), name="again", checkpoint_path=str(tmp_path / "model.ckpt-2"))
-    assert {tag: [event.step for event in load(tmp_path / "eval").Scalars(tag)] for tag in ("loss", "error")} == {
-        "loss": [4],
-        "error": [4],
-    }
-    written = [
-        (event.step, value.tag, value.tensor.string_val[0].decode())
-        for event in events(tmp_path / "eval_again")
-        for value in event.summary.value
-        if value.tag == "checkpoint_path"
-    ]
-    assert written == [(step, "checkpoint_path", str(tmp_path / f"model.ckpt-{step}")) for step in (4, 2)]
-
-
-def test_no_checkpoint_path_is_written_where_there_is_none(tmp_path):
-    linear_estimator(tmp_path).evaluate(linear_input(num_epochs=1))
-    tags = {value.tag for event in events(tmp_path / "eval") for value in event.summary.value}
-    assert tags == {"loss", "error"}
-
-
-def test_torchmetrics_objects_as_they_are(tmp_path):
-    torchmetrics = pytest.importorskip("torchmetrics")
-    kept = torchmetrics.MeanSquaredError()
-
-    def model_fn(features, labels, mode, params):
-        spec = linear_model_fn(features, labels, mode, params)
-        if mode == te.ModeKeys.PREDICT:
-            return spec
-        outputs = (features["x"] @ te.get_parameter("weight", lambda: torch.zeros(2))).detach()
-        fresh = torchmetrics.MeanSquaredError()
-        for metric in (kept, fresh):
-            metric.update(outputs, labels)
-        return spec._replace(eval_metric_ops={"kept": kept, "fresh": fresh, "own": te.metrics.mean(0 * labels)})
-
-    estimator = te.Estimator(model_fn, tmp_path, config(), {})
-    estimator.train(linear_input(), steps=3)
-    x, y = linear_data()
-    expected = np.mean((x["x"] @ estimator.get_variable_value("weight") - y) ** 2)
-    for batch_size in (4, 22):
-        results = estimator.evaluate(linear_input(batch_size, num_epochs=1))
-        assert results["kept"] == pytest.approx(expected, rel=1e-5)
-        assert results["fresh"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_metrics_must_have_the_same_names_in_every_batch(tmp_path):
-    def model_fn(features, labels, mode):
-        metrics = {f"of_{len(labels)}": te.metrics.mean(labels)}
-        return te.EstimatorSpec(mode, loss=labels.mean(), eval_metric_ops=metrics)
-
-    with pytest.raises(ValueError, match=r"same names for every batch. Received: \['of_2'\] after \['of_4'\]"):
-        te.Estimator(model_fn, tmp_path, config()).evaluate(linear_input(num_epochs=1))
-
-
-@pytest.mark.parametrize("verb", ["evaluate", "predict"])
-def test_an_empty_input_is_an_error_where_there_is_nothing_to_give(tmp_path, verb):
-    with pytest.raises(ValueError, match="gave no batch"):
-        list(getattr(linear_estimator(tmp_path), verb)(lambda: iter(())))
-
-
-class Notes(te.SessionRunHook):
-    """Keeps which of its methods were called."""
-
-    def __init__(self, calls):
-        self.calls = calls
-
-    def begin(self):
-        self.calls.append("begin")
-
-    def before_run(self, run_context):
-        self.calls.append("before_run")
-
-    def end(self, session):
-        self.calls.append("end")
+# Hooks that a spec brings
 
 
 @pytest.mark.parametrize("trained", [False, True])
@@ -557,158 +395,6 @@ def test_a_look_for_hooks_does_not_count_a_batch_twice(tmp_path):
     estimator.train(linear_input(), steps=1)
     for _ in range(2):
         assert estimator.evaluate(linear_input(num_epochs=1))["rows"] == 22
-
-
-# predict
-
-
-def test_predictions_are_lazy_and_come_row_by_row(tmp_path):
-    calls = []
-    estimator = linear_estimator(tmp_path / "new", {"calls": calls})
-    rows = estimator.predict("nothing is looked at yet")
-    with pytest.raises(TypeError, match="`input_fn` must be a function"):
-        next(rows)
-    rows = estimator.predict(linear_input(num_epochs=1))
-    assert estimator.params["calls"] == []
-    found = list(rows)
-    assert len(found) == 22
-    assert all(isinstance(row["outputs"], np.float32) for row in found)
-
-
-def test_predict_keys_choose(tmp_path):
-    estimator = linear_estimator(tmp_path)
-    for keys in ("double", ["double"], ["double", "unknown"]):
-        assert all(set(row) == {"double"} for row in estimator.predict(linear_input(num_epochs=1), predict_keys=keys))
-    for keys in ("out", "outputs_and_more", []):
-        with pytest.raises(ValueError, match=r"names none of the predictions \['double', 'outputs'\]"):
-            next(estimator.predict(linear_input(num_epochs=1), predict_keys=keys))
-
-
-def test_predictions_of_a_tensor(tmp_path):
-    estimator = restless_estimator(tmp_path)
-    rows = list(estimator.predict(restless_input(num_epochs=1)))
-    assert len(rows) == 22
-    assert all(row.shape == () for row in rows)
-    with pytest.raises(ValueError, match="single tensor"):
-        next(estimator.predict(restless_input(num_epochs=1), predict_keys="x"))
-
-
-def test_whole_batches(tmp_path):
-    batches = list(linear_estimator(tmp_path).predict(linear_input(num_epochs=1), yield_single_examples=False))
-    assert [batch["outputs"].shape for batch in batches] == [(4,)] * 5 + [(2,)]
-
-
-@pytest.mark.parametrize(
-    ("predictions", "message"),
-    [
-        (lambda x: {"a": x, "b": x[:1]}, r"first dimensions differ. Received: \{'a': 4, 'b': 1\}"),
-        (lambda x: {"a": x, "b": x.sum()}, r"first dimensions differ. Received: \{'a': 4, 'b': None\}"),
-        (lambda x: x.sum(), "one row per example"),
-    ],
-)
-def test_predictions_that_are_no_rows_can_only_come_in_batches(tmp_path, predictions, message):
-    def model_fn(features, mode):
-        return te.EstimatorSpec(mode, predictions=predictions(features["x"]))
-
-    estimator = te.Estimator(model_fn, tmp_path, config())
-    with pytest.raises(ValueError, match=message):
-        next(estimator.predict(lambda: [linear_data(4)[0]]))
-    assert len(list(estimator.predict(lambda: [linear_data(4)[0]], yield_single_examples=False))) == 1
-
-
-def test_string_features_come_back_as_they_were(tmp_path):
-    def model_fn(features, mode):
-        predictions = {"id": features["id"], "half": features["id"][:2], "value": features["value"]}
-        return te.EstimatorSpec(mode, predictions=predictions)
-
-    names = np.array(["ab", "", "\u00e9", "\u65e5\u672c"])
-    input_fn = te.inputs.numpy_input_fn({"id": names, "value": np.arange(4)}, None, 4, shuffle=False)
-    (batch,) = te.Estimator(model_fn, tmp_path, config()).predict(input_fn, yield_single_examples=False)
-    assert batch["id"].tolist() == names.tolist()
-    assert batch["half"].dtype == np.int64
-    assert batch["value"].tolist() == [0, 1, 2, 3]
-
-
-def test_predictions_belong_to_the_reader(tmp_path):
-    def model_fn(features, labels, mode):
-        weight = te.get_parameter("weight", lambda: torch.ones(2))
-        loss = (features["x"] @ weight).square().mean()
-        train_op = te.minimize(loss, lambda parameters: torch.optim.SGD(parameters, lr=0.1))
-        return te.EstimatorSpec(mode, predictions={"x": features["x"], "w": weight}, loss=loss, train_op=train_op)
-
-    estimator = te.Estimator(model_fn, tmp_path, config())
-    estimator.train(linear_input(), steps=1)
-    x = linear_data(4)[0]
-    (batch,) = estimator.predict(lambda: [x], yield_single_examples=False)
-    expected = x["x"].copy()
-    x["x"] += 1
-    assert np.array_equal(batch["x"], expected)
-    batch["w"][:] = 99
-    (again,) = estimator.predict(lambda: [x], yield_single_examples=False)
-    assert np.abs(again["w"]).max() < 2
-
-
-def test_interleaved_predictions_do_not_mix(tmp_path):
-    estimator = restless_estimator(tmp_path)
-    estimator.train(restless_input(), steps=2)
-    old = str(tmp_path / "model.ckpt-0")
-    alone = [list(estimator.predict(restless_input(num_epochs=1), checkpoint_path=path)) for path in (None, old, None)]
-    together = zip(
-        *[estimator.predict(restless_input(num_epochs=1), checkpoint_path=path) for path in (None, old, None)],
-        strict=True,
-    )
-    assert [list(rows) for rows in zip(*together, strict=True)] == alone
-
-
-def test_predictions_go_on_beside_a_training(tmp_path):
-    estimator = restless_estimator(tmp_path)
-    estimator.train(restless_input(), steps=2)
-    expected = list(estimator.predict(restless_input(num_epochs=1)))
-    rows = estimator.predict(restless_input(num_epochs=1))
-    found = [next(rows)]
-    estimator.train(restless_input(), hooks=[AtStep(3, lambda: found.extend(next(rows) for _ in range(6)))], steps=2)
-    found += rows
-    assert found == expected
-    restless_estimator(tmp_path / "alone").train(restless_input(), steps=4)
-    assert np.array_equal(
-        estimator.get_variable_value("net.layers.0.weight"),
-        restless_estimator(tmp_path / "alone").get_variable_value("net.layers.0.weight"),
-    )
-
-
-def test_closing_predictions_early_closes_the_input_and_leaves_out_end(tmp_path):
-    closed, calls = [], []
-
-    def batches():
-        try:
-            while True:
-                yield linear_data(4)
-        finally:
-            closed.append(True)
-
-    rows = linear_estimator(tmp_path).predict(batches, hooks=[Notes(calls)])
-    next(rows)
-    rows.close()
-    assert closed == [True]
-    assert calls == ["begin", "before_run"]
-
-
-def test_a_batch_per_call_predicts_until_stop_iteration_with_a_warning(tmp_path, caplog):
-    assert len(list(linear_estimator(tmp_path).predict(five_batches_by_five_calls()))) == 20
-    assert any("goes on until it raises StopIteration" in line for line in messages(caplog))
-
-
-def test_random_predictions_differ_from_batch_to_batch_and_repeat_with_a_seed(tmp_path):
-    def model_fn(features, mode):
-        return te.EstimatorSpec(mode, predictions=torch.rand(len(features["x"])))
-
-    def draw(**settings):
-        estimator = te.Estimator(model_fn, tmp_path, config(**settings))
-        return list(estimator.predict(lambda: [linear_data(2)[0]] * 3))
-
-    assert len(set(draw())) == 6
-    assert draw() == draw()
-    assert draw(random_seed=None) != draw(random_seed=None)
 
 
 # Saving switched off

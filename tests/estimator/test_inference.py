@@ -40,8 +40,12 @@ def test_random_numbers_go_on_from_block_to_block_and_leave_the_others_alone():
 def test_a_block_that_fails_leaves_the_others_alone_too():
     torch.manual_seed(6)
     before = torch.get_rng_state()
-    stream = RandomStream(SingleDevice("cpu"))
-    with pytest.raises(ValueError, match="inside"), stream.block():
-        torch.rand(1)
-        raise ValueError("inside")
+
+    def fail():
+        with RandomStream(SingleDevice("cpu")).block():
+            torch.rand(1)
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        fail()
     assert torch.equal(torch.get_rng_state(), before)
