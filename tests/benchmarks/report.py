@@ -68,12 +68,12 @@ def shown(value: float) -> str:
 
 def line(row: Row) -> str:
     """A row of the terminal's table."""
-    return f"{row.name:52} {shown(row.value):>12}  {row.aim:14} {row.verdict:7} {row.note}"
+    return f"{row.name:56} {shown(row.value):>12}  {row.aim:14} {row.verdict:7} {row.note}"
 
 
 def heading() -> str:
     """The head of the terminal's table."""
-    return f"{'measurement':52} {'value':>12}  {'aim':14} {'':7} note"
+    return f"{'measurement':56} {'value':>12}  {'aim':14} {'':7} note"
 
 
 def write_page(rows: Sequence[Row], left_out: Sequence[str]) -> None:

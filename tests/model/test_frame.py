@@ -6,6 +6,7 @@ import pytest
 import torch
 import torchmetrics
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import torchestimator as te
 from tests.model.models import batch, build, of_layers, rich_model_fn, spec_of
@@ -158,6 +159,23 @@ def test_outside_a_model_fn_there_is_nothing_to_ask_for(call, name):
         call()
 
 
+def test_recomputed_functions_ask_for_their_modules_before():
+    def checkpointed(ask_inside):
+        def model_fn(features, labels, mode):
+            net = te.get_module("net", linear)
+
+            def run(x):
+                return (te.get_module("net", linear) if ask_inside else net)(x)
+
+            return spec_of(checkpoint(run, features["x"], use_reentrant=False), labels, mode)
+
+        return build(model_fn)(*batch()).train_op.loss
+
+    checkpointed(ask_inside=False).backward()
+    with pytest.raises(RuntimeError, match=r"must have asked for its modules before"):
+        checkpointed(ask_inside=True).backward()
+
+
 def inside(action):
     """Runs an action in a building call."""
 
@@ -301,3 +319,10 @@ def test_a_layer_may_replace_and_make_its_own_buffers():
     features, labels = batch()
     module(features, labels)
     assert torch.equal(net.average, features["x"].mean(0))
+
+
+def test_a_layer_from_outside_may_replace_its_buffers():
+    outside = Remembering()
+    outside.cache = torch.ones(3)
+    inside(lambda features: outside(features["x"]))
+    assert outside.average.abs().sum() > 0

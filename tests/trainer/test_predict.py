@@ -133,6 +133,20 @@ def test_predictions_go_on_beside_a_training(tmp_path):
     )
 
 
+def test_predictions_of_a_model_in_training_do_not_mix_the_weights_of_two_steps(tmp_path):
+    estimator = linear_estimator(tmp_path, save_checkpoints_steps=2)
+    found = []
+
+    def begin():
+        found.append(list(estimator.predict(linear_input(num_epochs=1))))
+        found.append(estimator.predict(linear_input(num_epochs=1)))
+        next(found[1])
+
+    with pytest.raises(RuntimeError, match=r"begun with the weights of step 2, .* at step 3 by now"):
+        estimator.train(linear_input(), hooks=[AtStep(2, begin), AtStep(3, lambda: list(found[1]))], steps=4)
+    assert len(found[0]) == 22
+
+
 def test_closing_predictions_early_closes_the_input_and_leaves_out_end(tmp_path):
     closed, calls = [], []
 

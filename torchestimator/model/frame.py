@@ -56,7 +56,8 @@ def _current(function: str) -> Frame:
     if not FRAMES.stack:
         raise RuntimeError(
             f"`te.{function}` was called outside a model_fn. It belongs into the function that is given to "
-            "te.Estimator(model_fn), which calls it once per batch."
+            "te.Estimator(model_fn), which calls it once per batch. What runs again in the backward pass, as in "
+            "torch.utils.checkpoint, must have asked for its modules before."
         )
     return FRAMES.stack[-1]
 

@@ -1,7 +1,7 @@
 """One process, one device: a CPU or a CUDA device."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -105,22 +105,18 @@ class SingleDevice(Strategy):
     def barrier(self) -> None:
         """See `Strategy.barrier`."""
 
-    def random_state(self) -> dict[str, bytes]:
+    def random_state(self) -> dict[str, Tensor]:
         """See `Strategy.random_state`."""
         states = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             states["cuda"] = torch.cuda.get_rng_state(self.device)
-        return {name: state.numpy().tobytes() for name, state in states.items()}
+        return states
 
-    def set_random_state(self, state: dict[str, bytes]) -> None:
+    def set_random_state(self, state: Mapping[str, Tensor]) -> None:
         """See `Strategy.set_random_state`."""
-        torch.set_rng_state(_as_tensor(state["cpu"]))
+        torch.set_rng_state(state["cpu"])
         if self.device.type == "cuda" and "cuda" in state:
-            torch.cuda.set_rng_state(_as_tensor(state["cuda"]), self.device)
-
-
-def _as_tensor(state: bytes) -> Tensor:
-    return torch.from_numpy(np.frombuffer(state, dtype=np.uint8).copy())
+            torch.cuda.set_rng_state(state["cuda"], self.device)
 
 
 def _to_batch(raw: tuple[Any, Any], *, keep_strings: bool) -> Batch:

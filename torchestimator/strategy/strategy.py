@@ -1,7 +1,7 @@
 """The contract between the loops and the place where they run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -131,9 +131,13 @@ class Strategy(ABC):
         """Called on every process: waits until all have come here."""
 
     @abstractmethod
-    def random_state(self) -> dict[str, bytes]:
-        """Called at each checkpoint: the states of the device's random generators."""
+    def random_state(self) -> dict[str, Tensor]:
+        """Called at each checkpoint and around predictions: the states of the random generators.
+
+        Returns:
+            [bytes] uint8 tensors on the host, by the name of the generator.
+        """
 
     @abstractmethod
-    def set_random_state(self, state: dict[str, bytes]) -> None:
-        """Called when resuming: puts back what `random_state` gave."""
+    def set_random_state(self, state: Mapping[str, Tensor]) -> None:
+        """Called when resuming and around predictions: puts back what `random_state` gave."""

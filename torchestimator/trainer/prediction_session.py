@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchestimator.hooks.hook import SessionRunArgs
-from torchestimator.strategy.strategy import Batch
+from torchestimator.model.module import ModelFnModule
+from torchestimator.strategy.strategy import Batch, BatchStream, Strategy
 from torchestimator.trainer.session import LoopSession
 
 Arrays = np.ndarray[Any, Any] | dict[Any, np.ndarray[Any, Any]]
@@ -16,7 +17,21 @@ Arrays = np.ndarray[Any, Any] | dict[Any, np.ndarray[Any, Any]]
 
 
 class PredictionSession(LoopSession):
-    """Predictions of one batch at a time, as host arrays."""
+    """Predictions of one batch at a time, as host arrays.
+
+    Args:
+        module: the built model.
+        call: the placed model, what is called in each step.
+        strategy: where it runs.
+        stream: the batches.
+        precision: arithmetic of the forward pass.
+    """
+
+    def __init__(
+        self, module: ModelFnModule, call: nn.Module, strategy: Strategy, stream: BatchStream, precision: str
+    ) -> None:
+        super().__init__(module, call, strategy, stream, precision)
+        self._weights_of = module.global_step
 
     def step(self, requests: Sequence[SessionRunArgs | None], keys: Sequence[str] | None) -> Arrays | None:
         """Predictions for the next batch; None if there was none left.
@@ -27,7 +42,14 @@ class PredictionSession(LoopSession):
 
         Raises:
             ValueError: `keys` do not fit the predictions.
+            RuntimeError: the model is one in training, and a step was taken since the first batch.
         """
+        if self.global_step != self._weights_of:
+            raise RuntimeError(
+                f"These predictions were begun with the weights of step {self._weights_of}, and the model in training "
+                f"is at step {self.global_step} by now. In a hook, read all of them before the next step, "
+                "list(estimator.predict(input_fn)), or use estimator.predictor(), which has weights of its own."
+            )
         with torch.no_grad():
             batch = self._next_batch(requests)
             if batch is None:

@@ -245,14 +245,19 @@ def _random_states(strategy: Strategy) -> dict[str, Any]:
     kind, keys, *rest = np.random.get_state(legacy=True)
     version, words, gauss = random.getstate()
     return {
-        "torch": {name: base64.b64encode(state).decode() for name, state in strategy.random_state().items()},
+        "torch": {
+            name: base64.b64encode(state.numpy().tobytes()).decode() for name, state in strategy.random_state().items()
+        },
         "numpy": [kind, base64.b64encode(np.asarray(keys, dtype="<u4").tobytes()).decode(), *rest],
         "python": [version, base64.b64encode(np.asarray(words, dtype="<u4").tobytes()).decode(), gauss],
     }
 
 
 def _set_random_states(strategy: Strategy, states: dict[str, Any]) -> None:
-    strategy.set_random_state({name: base64.b64decode(state) for name, state in states["torch"].items()})
+    encoded = states["torch"]
+    strategy.set_random_state(
+        {name: torch.frombuffer(bytearray(base64.b64decode(encoded[name])), dtype=torch.uint8) for name in encoded}
+    )
     kind, keys, *rest = states["numpy"]
     np.random.set_state((kind, np.frombuffer(base64.b64decode(keys), dtype="<u4"), *rest))
     version, words, gauss = states["python"]
