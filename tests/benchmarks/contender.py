@@ -15,7 +15,7 @@ from typing import Self
 
 ROOT = Path(__file__).parents[2]
 _LOG_LINES = 15
-_MOST_SECS = 90
+_MOST_SECS = 60
 _LEAST_ROUNDS = 3
 
 
@@ -107,7 +107,7 @@ def measure(contenders: Mapping[str, Contender], counts: Mapping[str, int], roun
         contenders: by name; those whose environment is not installed are left out.
         counts: steps per round by name.
         rounds: how many rounds count, at most; one before them warms up. On a machine so busy that they take more
-            than a minute and a half, there are fewer.
+            than a minute, there are fewer.
 
     Returns:
         The answers [rounds] by name.

@@ -9,8 +9,10 @@ import textwrap
 import threading
 import time
 
+import numpy as np
 import pytest
 
+import torchestimator as te
 from tests.models import (
     AtStep,
     contents,
@@ -19,6 +21,7 @@ from tests.models import (
     linear_input,
     restless_estimator,
     restless_input,
+    restless_model_fn,
     steps_saved,
 )
 from torchestimator.trainer.interruption import Interruption
@@ -88,6 +91,78 @@ def test_an_ignored_signal_stays_ignored():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def child_handler():
+    """A SIGCHLD handler that raises an error, as that of torch's DataLoader does for a dead worker."""
+
+    def handler(number, frame):
+        raise RuntimeError("a worker has died")
+
+    before = signal.signal(signal.SIGCHLD, handler)
+    yield handler
+    signal.signal(signal.SIGCHLD, before)
+
+
+def let_a_child_die():
+    """Returns when this process has got SIGCHLD."""
+    child = os.fork()
+    if not child:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def test_the_death_of_a_child_waits_for_the_end_of_the_step(child_handler):
+    with Interruption() as interruption:
+        with pytest.raises(RuntimeError, match="a worker has died"):
+            let_a_child_die()
+        interruption.watch_children()
+        interruption.watch_children()
+        with pytest.raises(RuntimeError, match="a worker has died"):
+            let_a_child_die()
+        interruption.held = True
+        let_a_child_die()
+        let_a_child_die()
+        with pytest.raises(RuntimeError, match="a worker has died"):
+            interruption.release()
+        interruption.held = True
+        let_a_child_die()
+        send(signal.SIGTERM)
+        with pytest.raises(SystemExit):
+            interruption.release()
+    assert signal.getsignal(signal.SIGCHLD) is child_handler
+
+
+def test_a_child_that_nobody_watches_is_left_alone():
+    before = signal.getsignal(signal.SIGCHLD)
+    with Interruption() as interruption:
+        interruption.watch_children()
+        assert signal.getsignal(signal.SIGCHLD) == before
+
+
+def test_a_handler_that_is_set_meanwhile_stays(own_handler):
+    with Interruption():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_step_costs_no_step(child_handler, tmp_path):
+    """With accumulation, where half a backward pass could not be undone."""
+    calls = []
+
+    def model_fn(features, labels, mode, params):
+        calls.append(mode)
+        if len(calls) == 9:
+            let_a_child_die()
+        return restless_model_fn(features, labels, mode, params)
+
+    with pytest.raises(RuntimeError, match="a worker has died"):
+        restless_estimator(tmp_path / "failed", 3, model_fn).train(restless_input(), steps=STEPS)
+    assert steps_saved(tmp_path / "failed") == [0, 8]
+    for folder in ("failed", "whole"):
+        restless_estimator(tmp_path / folder, 3).train(restless_input(), max_steps=STEPS)
+    assert contents(tmp_path / "failed") == contents(tmp_path / "whole")
 
 
 def test_outside_the_main_thread_training_works_without_signals(tmp_path):
@@ -163,6 +238,42 @@ def test_ctrl_c_ends_a_wait_for_input_at_once(tmp_path, in_thread):
         estimator.train(batches, hooks=[AtStep(6, six_done.set)])
     presses.join()
     assert steps_saved(tmp_path) == [0, 6]
+
+
+class PressedWhileReading:
+    """An iterable with a state that is ahead of the batch being read, as that of a loader with a sampler is."""
+
+    def __init__(self):
+        self.next = 0
+
+    def __iter__(self):
+        while self.next < 8:
+            self.next += 1
+            if self.next == 5:
+                send(signal.SIGINT)
+            yield {"x": np.full((4, 2), self.next, np.float32)}, np.full(4, self.next, np.float32)
+
+    def state_dict(self):
+        return {"next": self.next}
+
+    def load_state_dict(self, state):
+        self.next = state["next"]
+
+
+def test_a_batch_that_could_not_be_read_again_is_not_lost(tmp_path):
+    class Labels(te.SessionRunHook):
+        def before_run(self, run_context):
+            return te.SessionRunArgs("labels")
+
+        def after_run(self, run_context, run_values):
+            seen.append(int(run_values.results[0]))
+
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        linear_estimator(tmp_path, {"lr": 1e-6}).train(PressedWhileReading, hooks=[Labels()])
+    assert steps_saved(tmp_path) == [0, 5]
+    linear_estimator(tmp_path, {"lr": 1e-6}).train(PressedWhileReading, hooks=[Labels()])
+    assert seen == [1, 2, 3, 4, 6, 7, 8]  # of step 5 the hook is not told any more
 
 
 PROGRAM = """

@@ -167,3 +167,15 @@ def test_the_training_step_costs_no_read_from_the_device_for_the_default_hooks(t
     te.Estimator(model_fn, tmp_path, settings).train(linear_input(), hooks=[Count()], steps=25)
     assert {step for _, step in looks} <= {0, 1, 10, 11, 20, 21, 24, 25}
     assert looks
+
+
+@pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode])
+def test_training_works_where_gradients_are_switched_off(tmp_path, around):
+    with around():
+        estimator = linear_estimator(tmp_path, save_checkpoints_steps=1)
+        estimator.train(linear_input(), steps=2)
+        assert not torch.is_grad_enabled()
+        assert estimator.evaluate(linear_input(num_epochs=1))["global_step"] == 2
+        assert len(list(estimator.predict(linear_input(num_epochs=1)))) == 22
+    estimator.train(linear_input(), steps=1)
+    assert estimator.get_variable_value("global_step") == 3

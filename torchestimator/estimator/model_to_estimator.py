@@ -72,7 +72,7 @@ def model_to_estimator(
     takes = _argument_names(module)
 
     def model_fn(features: Any, labels: Any, mode: str) -> EstimatorSpec:
-        net = get_module(MODULE_NAME, lambda: copy.deepcopy(initial))
+        net = get_module(MODULE_NAME, lambda: initial)
         outputs = _call(net, takes, features)
         predictions = _named(outputs)
         if mode == ModeKeys.PREDICT:
@@ -80,7 +80,7 @@ def model_to_estimator(
         if initial_loss is None:
             loss = loss_fn(outputs, labels)
         else:
-            loss = get_module(LOSS_NAME, lambda: copy.deepcopy(initial_loss))(outputs, labels)
+            loss = get_module(LOSS_NAME, lambda: initial_loss)(outputs, labels)
         if mode == ModeKeys.EVAL:
             values = {name: metric(labels, outputs) for name, metric in (metrics or {}).items()}
             return EstimatorSpec(mode, predictions=predictions, loss=loss, eval_metric_ops=values)

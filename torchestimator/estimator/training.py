@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+import torch
+
 from torchestimator.checkpoint.lock import ModelDirLock
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.checkpoint.store import CheckpointStore
@@ -66,6 +68,9 @@ class Training:
         with contextlib.ExitStack() as stack:
             # The training's random numbers are its own: the program's go on as if it had not happened.
             stack.enter_context(forked_random(blueprint.strategy.device, derive_seed(blueprint.seed, "training")))
+            # Wherever the program calls `train`, gradients are needed.
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
             if blueprint.strategy.is_chief:
                 stack.enter_context(ModelDirLock(self._store.model_dir))
             stack.enter_context(self._interruption)
@@ -108,11 +113,13 @@ class Training:
         if not session.can_save() or session.saved() is not None:
             return
         try:
-            path = session.save(self._store)
+            session.save(self._store)
         except Exception:  # noqa: BLE001 - the first error is the one to report
-            LOG.exception("The state of step %d could not be saved.", session.global_step)
-        else:
-            LOG.warning("%s: saved step %d first: %s", type(error).__name__, session.global_step, path)
+            # What was held back during a save (a data loader's dead worker, say) is raised after it.
+            if session.saved() is None:
+                LOG.exception("The state of step %d could not be saved.", session.global_step)
+        if (saved := session.saved()) is not None:
+            LOG.warning("%s: saved step %d first: %s", type(error).__name__, saved.step, saved.path)
 
     def final_loss(self) -> Any:
         """The loss of the last step as a NumPy number; None where there was none."""
@@ -131,6 +138,7 @@ class Training:
                 self._stream = self._reopen(checkpoint.state["input"])
         if self._stream is None:
             return None
+        self._interruption.watch_children()
         self._models.clear()
         module, self._spec = blueprint.build(self._stream.first, ModeKeys.TRAIN)
         if checkpoint is None:

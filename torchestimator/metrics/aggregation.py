@@ -142,7 +142,7 @@ def percentage_below(values: TensorLike, threshold: TensorLike, weights: TensorL
         ValueError: `threshold` is a tensor of another shape.
     """
     values = as_tensor(values)
-    if isinstance(threshold, int | float):
+    if isinstance(threshold, (int, float)):
         return Mean().update(values < threshold, weights)
     limits = as_tensor(threshold)
     if limits.shape not in (values.shape, torch.Size()):

@@ -74,7 +74,7 @@ def align_weights(weights: TensorLike, values: Tensor) -> Tensor:
         ValueError: `weights` does not fit.
     """
     dtype = accumulator_dtype(values.device)
-    if not isinstance(weights, Tensor) and isinstance(weights, int | float):
+    if not isinstance(weights, Tensor) and isinstance(weights, (int, float)):
         return torch.full(values.shape, weights, dtype=dtype, device=values.device)
     given = as_tensor(weights)
     aligned = given

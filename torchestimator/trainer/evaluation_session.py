@@ -45,7 +45,7 @@ class EvaluationSession(LoopSession):
                 return False
             with self._around_forward():
                 spec = self._call(batch.features, batch.labels)
-            self._batch, self._spec = batch, spec
+            self._take(batch, spec)
             batch_metrics = {name: as_metric(value, name) for name, value in (spec.eval_metric_ops or {}).items()}
             loss = Mean().update(spec.loss.detach())
             if self._loss is None:

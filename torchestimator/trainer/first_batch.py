@@ -47,6 +47,11 @@ class FirstBatch:
             self._before = self._stream.state_dict()
         return next(self._stream)
 
+    @property
+    def can_be_taken_back(self) -> bool:
+        """Whether a batch that was read, or half read, and not used is no loss."""
+        return self._tells_every_position
+
     def take_back(self) -> None:
         """Counts the latest batch as not used: its step failed."""
         self._taken_back = self._taken_back or self._tells_every_position

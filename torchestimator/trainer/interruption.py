@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM at moments when the state is whole."""
+"""Ctrl-C, SIGTERM and the death of a child at moments when the state is whole."""
 
 import logging
 import os
@@ -9,7 +9,9 @@ from typing import Any, Self
 
 _LOG = logging.getLogger("torchestimator")
 
-_STOPPING = (None, signal.SIG_DFL, signal.default_int_handler)
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+_ENDS_THE_PROGRAM = (None, signal.SIG_DFL, signal.default_int_handler)
 """Handlers that stand for the end of the program."""
 
 
@@ -27,49 +29,71 @@ class Interruption:
 
     def __init__(self) -> None:
         self.held = False
-        self._pending: tuple[int, FrameType | None] | None = None
+        self._pending: dict[int, FrameType | None] = {}
         self._previous: dict[int, Any] = {}
         self._process = os.getpid()
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                # A handler that was not installed from Python (None) can't be put back, so it is left alone.
-                if signal.getsignal(number) not in (None, signal.SIG_IGN):
-                    self._previous[number] = signal.signal(number, self._on_signal)
+        for number in _STOPPING:
+            self._take_over(number)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            # Whoever has set another handler meanwhile wants to keep it.
+            if signal.getsignal(number) == self._on_signal:
+                signal.signal(number, handler)
         self._previous.clear()
+
+    def watch_children(self) -> None:
+        """Holds back SIGCHLD likewise; called when the input is open.
+
+        torch's DataLoader has a handler for it that raises an error when a worker has died. It may
+        run between any two lines of a step, and half a step can't be saved.
+        """
+        if callable(signal.getsignal(signal.SIGCHLD)):
+            self._take_over(signal.SIGCHLD)
 
     def release(self) -> None:
         """Ends a held section; raises what was remembered in it."""
         self.held = False
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            self._deliver(*pending)
+        if self._pending:
+            pending, self._pending = self._pending, {}
+            # The signals that stop come first: they may be the reason why a worker has died.
+            for number in sorted(pending, key=lambda number: number not in _STOPPING):
+                self._deliver(number, pending[number])
 
     def drop(self) -> None:
         """Ends a held section that failed; the failure takes precedence over a remembered signal."""
         self.held = False
-        self._pending = None
+        self._pending = {}
+
+    def _take_over(self, number: int) -> None:
+        if threading.current_thread() is not threading.main_thread() or number in self._previous:
+            return
+        # A handler that was not installed from Python (None) can't be put back, so it is left alone.
+        if signal.getsignal(number) not in (None, signal.SIG_IGN):
+            self._previous[number] = signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # A forked child, such as a data loader's worker, inherits this handler but has no step to finish.
-        if not self.held or self._pending is not None or os.getpid() != self._process:
+        if not self.held or os.getpid() != self._process:
             self._deliver(number, frame)
-            return
-        self._pending = (number, frame)
-        if self._previous.get(number) in _STOPPING:
-            _LOG.warning("%s: stopping after the current step; once more stops at once.", signal.Signals(number).name)
+        elif number not in _STOPPING:
+            self._pending[number] = frame
+        elif any(stopping in self._pending for stopping in _STOPPING):
+            self._deliver(number, frame)
+        else:
+            self._pending[number] = frame
+            if self._previous.get(number) in _ENDS_THE_PROGRAM:
+                name = signal.Signals(number).name
+                _LOG.warning("%s: stopping after the current step; once more stops at once.", name)
 
     def _deliver(self, number: int, frame: FrameType | None) -> None:
         handler = self._previous.get(number)
-        if handler not in _STOPPING:
+        if handler not in _ENDS_THE_PROGRAM:
             handler(number, frame)
         elif number == signal.SIGINT:
             raise KeyboardInterrupt

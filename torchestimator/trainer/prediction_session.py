@@ -56,7 +56,7 @@ class PredictionSession(LoopSession):
                 return None
             with self._around_forward():
                 spec = self._call(batch.features, batch.labels)
-            self._batch, self._spec = batch, spec
+            self._take(batch, spec)
         return predictions_on_host(self._strategy.to_host, batch, spec.predictions, keys)
 
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from torchestimator.checkpoint.store import CheckpointStore
 from torchestimator.hooks.hook import Fetches, SessionRunArgs, SessionRunValues
@@ -42,6 +42,7 @@ class LoopSession:
         self._autocast = strategy.autocast(precision)
         self._batch: Batch | None = None
         self._spec: EstimatorSpec | None = None
+        self._named: dict[str, Tensor] = {}
         self._recorder: Recorder | None = None
 
     @property
@@ -129,6 +130,10 @@ class LoopSession:
                 feeds = feeds or bool(request.feed_dict)
         return feed(batch, requests, self._strategy.device) if feeds and batch is not None else batch
 
+    def _take(self, batch: Batch, spec: EstimatorSpec) -> None:
+        """Keeps what a step gave, for hooks; its names too, since an evaluation in a hook uses the same module."""
+        self._batch, self._spec, self._named = batch, spec, self._module.named_tensors
+
     def _around_forward(self) -> AbstractContextManager[object]:
         """What the model runs in: automatic mixed precision, a recorder of summaries, or nothing."""
         around = _NOTHING_AROUND if self._autocast is None else self._autocast()
@@ -142,9 +147,7 @@ class LoopSession:
     def _values(self) -> StepValues:
         if self._spec is None or self._batch is None:
             raise RuntimeError("There are no values before the first step has run.")
-        return StepValues(
-            self._strategy, self._spec, self._module.named_tensors, self._batch, self._extra(), self._metrics()
-        )
+        return StepValues(self._strategy, self._spec, self._named, self._batch, self._extra(), self._metrics())
 
     def _extra(self) -> dict[str, Any]:
         return {

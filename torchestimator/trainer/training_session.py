@@ -47,7 +47,7 @@ class TrainingSession(LoopSession):
         super().__init__(module, strategy.place(module), strategy, stream, precision)
         self._first_batch = stream
         self._optimization = Optimization(train_op, module, strategy.backward, strategy.scaler(precision))
-        self._weighs_batches = any(unit.window.size > 1 for unit in self._optimization.units)
+        self._weighs_batches = self._optimization.weighs_batches
         self._interruption = interruption
         self._hooks: dict[str, SessionRunHook] = {}
         self._hook_states: dict[str, Any] = {}
@@ -73,13 +73,16 @@ class TrainingSession(LoopSession):
         """
         interruption, completed = self._interruption, self.global_step
         try:
-            batch = self._next_batch(requests)  # which may take long, so a signal ends the wait at once
+            # Reading may take long, so a signal ends it at once, unless the batch being read would be lost.
+            interruption.held = not self._first_batch.can_be_taken_back
+            batch = self._next_batch(requests)
             if batch is None:
+                interruption.release()
                 return False
             interruption.held = True
             with self._around_forward():
                 spec = self._call(batch.features, batch.labels)
-            self._batch, self._spec = batch, spec
+            self._take(batch, spec)
             self._learn(spec, batch)
         except BaseException:
             if self.global_step == completed:
@@ -171,6 +174,8 @@ class TrainingSession(LoopSession):
         checkpoint.load(self._model_tensors(), slots)
         state = checkpoint.state
         self._optimization.load(slots, state["optimization"])
+        # A window that was partly filled when the run stopped is weighed, whatever its size is now.
+        self._weighs_batches = self._optimization.weighs_batches
         self._module.global_step = checkpoint.step
         self._saved = checkpoint
         self._hook_states = state["hooks"]
