@@ -5,7 +5,6 @@ import functools
 import logging
 import os
 import random
-import re
 import threading
 import time
 
@@ -23,8 +22,6 @@ from tests.models import (
     linear_estimator,
     linear_input,
     linear_model_fn,
-    restless_estimator,
-    restless_input,
     steps_saved,
 )
 from torchestimator.checkpoint.lock import ModelDirLock
@@ -95,6 +92,15 @@ def test_params_are_copied_at_every_door(tmp_path):
     estimator.train(greedy_input_fn, steps=1)
     assert estimator.params == {"sizes": [1]}
     assert te.Estimator(plain_model_fn, tmp_path).params == {}
+
+
+def test_a_model_fn_may_take_values_out_of_its_params(tmp_path):
+    def model_fn(features, labels, mode, params):
+        return linear_model_fn(features, labels, mode, {"lr": params.pop("rate")})
+
+    estimator = te.Estimator(model_fn, tmp_path, config(), {"rate": 0.1})
+    estimator.train(linear_input(), steps=3)
+    assert estimator.evaluate(linear_input(num_epochs=1))["global_step"] == 3
 
 
 def test_the_model_fn_property_has_params_bound(tmp_path):
@@ -423,27 +429,3 @@ def test_without_checkpoints_the_trained_model_is_newer_than_an_old_checkpoint(t
     assert estimator.evaluate(linear_input(num_epochs=1))["global_step"] == 5
     old = str(tmp_path / "model.ckpt-2")
     assert estimator.evaluate(linear_input(num_epochs=1), checkpoint_path=old)["global_step"] == 2
-
-
-# Variables
-
-
-def test_variables_of_the_newest_checkpoint(tmp_path):
-    estimator = restless_estimator(tmp_path)
-    with pytest.raises(ValueError, match=re.escape(f"no trained model in {tmp_path}. Call train first")):
-        estimator.get_variable_names()
-    assert estimator.latest_checkpoint() is None
-    estimator.train(restless_input(), steps=2)
-    names = estimator.get_variable_names()
-    assert names == sorted(names)
-    assert {"global_step", "net.layers.0.weight", "net.layers.0.weight/exp_avg", "net.layers.1.running_var"} <= set(
-        names
-    )
-    assert estimator.get_variable_value("global_step") == 2
-    assert estimator.get_variable_value("net.layers.0.weight").shape == (8, 3)
-    step, slot = estimator.get_variable_value(["global_step", "net.layers.0.bias/exp_avg"])
-    assert step == 2
-    assert slot.shape == (8,)
-    with pytest.raises(ValueError, match=r"no variable 'weight'\. It has"):
-        estimator.get_variable_value("weight")
-    assert estimator.latest_checkpoint() == str(tmp_path / "model.ckpt-2")

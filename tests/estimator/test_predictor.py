@@ -35,7 +35,7 @@ def test_it_predicts_what_predict_does(trained):
 
 def test_a_chosen_checkpoint(trained, tmp_path):
     old = str(tmp_path / "model.ckpt-0")
-    predictor = trained.predictor(old)
+    predictor = trained.predictor(tmp_path / "model.ckpt-0")
     assert np.array_equal(predictor(rows(2)), predicted(trained, rows(2), checkpoint_path=old))
     assert not np.array_equal(predictor(rows(2)), predicted(trained, rows(2)))
     assert predictor.checkpoint_path == old

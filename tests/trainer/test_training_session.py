@@ -50,6 +50,36 @@ def test_stopping_at_any_steps_changes_nothing(uninterrupted, tmp_path_factory, 
     assert contents(folder) == uninterrupted[accumulate]
 
 
+def test_batches_of_any_size_in_bytes_are_the_same_after_a_stop(tmp_path):
+    """A batch of 924 bytes begins at another address within its cache line each time, and a product may notice."""
+    random = np.random.RandomState(0)
+    x, y = random.standard_normal((500, 7)).astype(np.float32), random.standard_normal(500).astype(np.float32)
+
+    def model_fn(features, labels, mode):
+        net = te.get_module("net", lambda: torch.nn.Sequential(torch.nn.Linear(7, 5), torch.nn.Linear(5, 1)))
+        outputs = net(features)[:, 0]
+        if mode == te.ModeKeys.PREDICT:
+            return te.EstimatorSpec(mode, predictions=outputs)
+        loss = (outputs - labels).square().mean()
+        return te.EstimatorSpec(mode, loss=loss, train_op=te.minimize(loss, lambda p: torch.optim.Adam(p, lr=0.01)))
+
+    def train(folder, *limits):
+        for limit in limits:
+            batches = te.inputs.numpy_input_fn(x, y, 33, num_epochs=None, shuffle=True)
+            te.Estimator(model_fn, tmp_path / folder, config()).train(batches, max_steps=limit)
+        return contents(tmp_path / folder)
+
+    whole = train("whole", 40)
+    for stop in (1, 7, 26):
+        assert train(f"stopped at {stop}", stop, 40) == whole
+    predictor = te.Estimator(model_fn, tmp_path / "whole", config()).predictor()
+    memory = np.zeros((16, 33 * 7 + 16), np.float32)
+    for offset, row in enumerate(memory):
+        row[offset : offset + 33 * 7] = x[:33].ravel()
+    shifted = [row[offset : offset + 33 * 7].reshape(33, 7) for offset, row in enumerate(memory)]
+    assert len({predictor(rows).tobytes() for rows in shifted}) == 1
+
+
 def test_one_estimator_trains_on_as_a_new_one_does(uninterrupted, tmp_path):
     estimator = restless_estimator(tmp_path, accumulate=3)
     for steps in (1, 6, 0, 13):

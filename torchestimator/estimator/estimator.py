@@ -179,7 +179,7 @@ class Estimator:
         input_fn: InputFn,
         steps: int | None = None,
         hooks: Sequence[SessionRunHook] | None = None,
-        checkpoint_path: str | None = None,
+        checkpoint_path: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> dict[str, Any]:
         """Measures the model on other data.
@@ -239,7 +239,7 @@ class Estimator:
         input_fn: InputFn,
         predict_keys: str | Sequence[str] | None = None,
         hooks: Sequence[SessionRunHook] | None = None,
-        checkpoint_path: str | None = None,
+        checkpoint_path: str | os.PathLike[str] | None = None,
         yield_single_examples: bool = True,
     ) -> Iterator[Any]:
         """Yields predictions, lazily: nothing runs before the first one is asked for.
@@ -283,7 +283,7 @@ class Estimator:
                 else:
                     yield arrays
 
-    def predictor(self, checkpoint_path: str | None = None) -> Predictor:
+    def predictor(self, checkpoint_path: str | os.PathLike[str] | None = None) -> Predictor:
         """A model kept ready to predict, called with features: `predictor({"x": rows})["probabilities"]`.
 
         It has its own copy of the weights, so it may be used beside a training, and from several
@@ -381,7 +381,7 @@ class Estimator:
         model.has_hooks[mode] = bool(hooks)
         return hooks
 
-    def _find_checkpoint(self, checkpoint_path: str | None, verb: str) -> str | None:
+    def _find_checkpoint(self, checkpoint_path: str | os.PathLike[str] | None, verb: str) -> str | None:
         saves = self._config.save_checkpoints_steps or self._config.save_checkpoints_secs
         if checkpoint_path is None and not saves and self._models.holds_unsaved:
             return None

@@ -1,5 +1,6 @@
 """Predictor: a model kept ready, for predictions one request at a time."""
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from torchestimator.estimator.models import Model, load_model
 from torchestimator.inputs.batch import check_batch, to_tensors
 from torchestimator.log import LOG
 from torchestimator.mode_keys import ModeKeys
+from torchestimator.strategy.alignment import aligned
 from torchestimator.strategy.strategy import Batch
 from torchestimator.trainer.prediction_session import Arrays, predictions_on_host
 from torchestimator.tree import map_tensors
@@ -25,7 +27,10 @@ class Predictor:
     """
 
     def __init__(
-        self, blueprint: Blueprint, checkpoint_path: str | None, latest_checkpoint: Callable[[], str | None]
+        self,
+        blueprint: Blueprint,
+        checkpoint_path: str | os.PathLike[str] | None,
+        latest_checkpoint: Callable[[], str | None],
     ) -> None:
         self._blueprint = blueprint
         self._latest_checkpoint = latest_checkpoint
@@ -53,7 +58,9 @@ class Predictor:
         """
         tensors, strings = to_tensors(features, True)
         device = self._blueprint.strategy.device
-        if device.type != "cpu":
+        if device.type == "cpu":
+            tensors = aligned(tensors)
+        else:
             tensors = map_tensors(lambda tensor: tensor.to(device, non_blocking=True), tensors)
         batch = Batch(tensors, None, strings)
         model = self._model or self._build(batch)
@@ -65,7 +72,7 @@ class Predictor:
                     spec = model.call(tensors)
             return predictions_on_host(self._blueprint.strategy.to_host, batch, spec.predictions, None)
 
-    def reload(self, checkpoint_path: str | None = None) -> bool:
+    def reload(self, checkpoint_path: str | os.PathLike[str] | None = None) -> bool:
         """Takes over another checkpoint, while calls go on; returns whether there was a newer one.
 
         Args:
@@ -106,7 +113,7 @@ class Predictor:
         model.module.requires_grad_(False)
         return model
 
-    def _find(self, checkpoint_path: str | None) -> str:
+    def _find(self, checkpoint_path: str | os.PathLike[str] | None) -> str:
         path = checkpoint_path or self._latest_checkpoint()
         if path is None:
             raise ValueError(

@@ -7,6 +7,7 @@ does not reach the user's data, nor any other batch.
 
 import dataclasses
 import hashlib
+import math
 import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -324,19 +325,28 @@ def _slices(column: _Column, rows: NDArray[np.int64], batch_size: int, keep_stri
     """Takes the rows of a column and cuts them into batches."""
     if keep_strings and column.strings is not None:
         return _cut(np.take(column.strings, rows, axis=0), batch_size)
-    block = np.take(column.rows, rows, axis=0)
+    block = _empty((len(rows), *column.rows.shape[1:]), column.rows.dtype)
+    np.take(column.rows, rows, axis=0, out=block, mode="clip")  # any other mode would go through a buffer
     dtype = column.tensor_dtype
     if column.is_float64:
         if (narrow := default_float()) is None:
             dtype = torch.get_default_dtype()
-        else:
+        elif narrow != block.dtype:
+            wide, block = block, _empty(block.shape, narrow)
             with np.errstate(over="ignore"):  # too large for float32 becomes inf, as in every other conversion
-                block = block.astype(narrow, copy=False)
+                block[...] = wide
     # one tensor per slice, not views of one tensor: autograd counts in-place changes per tensor with its views
     tensors = list(map(torch.from_numpy, _cut(block, batch_size)))
     if dtype is None:
         return tensors
     return [tensor.to(dtype) if column.is_float64 else tensor.view(dtype) for tensor in tensors]
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory that torch has allocated, at a multiple of 64 bytes: batches that begin at one need no copy later."""
+    memory = torch.empty(math.prod(shape) * dtype.itemsize, dtype=torch.uint8)
+    array: NDArray[Any] = memory.numpy().view(dtype).reshape(shape)
+    return array
 
 
 def _cut(block: NDArray[Any], batch_size: int) -> list[NDArray[Any]]:

@@ -70,8 +70,9 @@ class ModelFnModule(nn.Module):
     ) -> None:
         super().__init__()
         taken = check_model_fn(model_fn, params)
-        offered = {"params": {} if params is None else params, "config": config, "model_dir": model_dir}
+        offered = {"config": config, "model_dir": model_dir}
         self._model_fn = model_fn
+        self._params = (params or {}) if "params" in taken else None
         self._constant_arguments = {name: value for name, value in offered.items() if name in taken}
         self._takes_labels = "labels" in taken
         self._takes_mode = "mode" in taken
@@ -134,6 +135,8 @@ class ModelFnModule(nn.Module):
         """
         state = self._state
         arguments = {**self._constant_arguments, "features": features}
+        if self._params is not None:
+            arguments["params"] = dict(self._params)  # a copy, since model_fn may take values out of it, at each call
         if self._takes_labels:
             arguments["labels"] = labels
         elif labels is not None:

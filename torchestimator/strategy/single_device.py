@@ -14,6 +14,7 @@ from torchestimator.inputs.input_context import InputContext
 from torchestimator.inputs.iterator import InputIterator
 from torchestimator.inputs.prefetch import batches_of
 from torchestimator.metrics.metric import Metric
+from torchestimator.strategy.alignment import aligned
 from torchestimator.strategy.cuda_copy import CudaStream
 from torchestimator.strategy.host import to_arrays
 from torchestimator.strategy.strategy import Batch, BatchStream, Strategy
@@ -58,9 +59,10 @@ class SingleDevice(Strategy):
 
     def stream(self, source: InputIterator, *, prefetch: int, keep_strings: bool) -> BatchStream:
         """See `Strategy.stream`."""
-        to_batch = functools.partial(_to_batch, keep_strings=keep_strings)
         if self.device.type == "cuda":
+            to_batch = functools.partial(_to_batch, keep_strings=keep_strings, laid=_as_it_is)
             return CudaStream(source, to_batch, self.device, prefetch)
+        to_batch = functools.partial(_to_batch, keep_strings=keep_strings, laid=aligned)
         return batches_of(source, to_batch, 0 if source.in_memory else prefetch)
 
     def place(self, module: nn.Module) -> nn.Module:
@@ -119,7 +121,11 @@ class SingleDevice(Strategy):
             torch.cuda.set_rng_state(state["cuda"], self.device)
 
 
-def _to_batch(raw: tuple[Any, Any], *, keep_strings: bool) -> Batch:
+def _to_batch(raw: tuple[Any, Any], *, keep_strings: bool, laid: Callable[[Any], Any]) -> Batch:
     features, strings = to_tensors(raw[0], keep_strings)
-    labels = None if raw[1] is None else to_tensors(raw[1], False, "labels")[0]
-    return Batch(features, labels, strings)
+    labels = None if raw[1] is None else laid(to_tensors(raw[1], False, "labels")[0])
+    return Batch(laid(features), labels, strings)
+
+
+def _as_it_is(structure: Any) -> Any:
+    return structure

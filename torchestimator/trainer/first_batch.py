@@ -22,7 +22,8 @@ class FirstBatch:
 
     def __init__(self, stream: BatchStream, tells_every_position: bool) -> None:
         self._stream = stream
-        self._tells_every_position = tells_every_position
+        self.can_be_taken_back = tells_every_position
+        """Whether a batch that was read, or half read, and not used is no loss."""
         self._before: dict[str, Any] | None = stream.state_dict()
         self._waiting: Batch | None = next(stream)
         self._taken_back = True
@@ -43,18 +44,13 @@ class FirstBatch:
             batch, self._waiting = self._waiting, None
             self._taken_back = False
             return batch
-        if self._tells_every_position:
+        if self.can_be_taken_back:
             self._before = self._stream.state_dict()
         return next(self._stream)
 
-    @property
-    def can_be_taken_back(self) -> bool:
-        """Whether a batch that was read, or half read, and not used is no loss."""
-        return self._tells_every_position
-
     def take_back(self) -> None:
         """Counts the latest batch as not used: its step failed."""
-        self._taken_back = self._taken_back or self._tells_every_position
+        self._taken_back = self._taken_back or self.can_be_taken_back
 
     def state_dict(self) -> dict[str, Any] | None:
         """The input's position after the batches that were used."""

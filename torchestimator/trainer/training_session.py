@@ -54,6 +54,7 @@ class TrainingSession(LoopSession):
         # Takes in each step's loss on the device; NaN is the one value that never leaves a maximum.
         self._watched_loss = torch.full((), -torch.inf, device=strategy.device)
         self._whole = True
+        self._learnt: Batch | None = None
         self._saved: Checkpoint | None = None
         self._store: CheckpointStore | None = None
 
@@ -71,7 +72,7 @@ class TrainingSession(LoopSession):
         Returns:
             False if there was no batch left.
         """
-        interruption, completed = self._interruption, self.global_step
+        interruption, batch = self._interruption, None
         try:
             # Reading may take long, so a signal ends it at once, unless the batch being read would be lost.
             interruption.held = not self._first_batch.can_be_taken_back
@@ -85,7 +86,7 @@ class TrainingSession(LoopSession):
             self._take(batch, spec)
             self._learn(spec, batch)
         except BaseException:
-            if self.global_step == completed:
+            if batch is None or batch is not self._learnt:
                 self._first_batch.take_back()
             interruption.drop()
             raise
@@ -194,6 +195,7 @@ class TrainingSession(LoopSession):
         optimization.apply(spec.train_op)
         self._watched_loss = torch.maximum(self._watched_loss, spec.loss.detach())  # type: ignore[union-attr]
         self._module.advance()
+        self._learnt = batch
         self._whole = True
         self._strategy.end_step()
 
