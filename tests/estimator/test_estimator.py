@@ -76,31 +76,25 @@ def test_wrong_arguments_are_refused_at_once(tmp_path, arguments, error, message
 
 
 def test_params_are_copied_at_every_door(tmp_path):
-    def greedy_input_fn(params):
-        params["sizes"].append("input")
-        return linear_input()()
-
-    def model_fn(features, labels, mode, params):
-        assert params["sizes"] == [1]
-        return linear_model_fn(features, labels, mode, {})
-
     given = {"sizes": [1]}
-    estimator = te.Estimator(model_fn, tmp_path, config(), given)
+    estimator = te.Estimator(linear_model_fn, tmp_path, config(), given)
     given["sizes"].append(2)
     estimator.params["sizes"].append(3)
-    assert estimator.params == {"sizes": [1]}
-    estimator.train(greedy_input_fn, steps=1)
     assert estimator.params == {"sizes": [1]}
     assert te.Estimator(plain_model_fn, tmp_path).params == {}
 
 
-def test_a_model_fn_may_take_values_out_of_its_params(tmp_path):
+def test_model_fn_and_input_fn_may_take_values_out_of_their_params(tmp_path):
     def model_fn(features, labels, mode, params):
         return linear_model_fn(features, labels, mode, {"lr": params.pop("rate")})
 
-    estimator = te.Estimator(model_fn, tmp_path, config(), {"rate": 0.1})
-    estimator.train(linear_input(), steps=3)
-    assert estimator.evaluate(linear_input(num_epochs=1))["global_step"] == 3
+    def input_fn(params):
+        return linear_input(batch_size=params.pop("batch_size"), num_epochs=1)()
+
+    estimator = te.Estimator(model_fn, tmp_path, config(), {"rate": 0.1, "batch_size": 4})
+    estimator.train(input_fn, steps=3)
+    assert estimator.evaluate(input_fn)["global_step"] == 3
+    assert estimator.params == {"rate": 0.1, "batch_size": 4}
 
 
 def test_the_model_fn_property_has_params_bound(tmp_path):

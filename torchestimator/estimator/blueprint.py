@@ -1,7 +1,6 @@
 """Makes, builds and fills models: what every mode of an Estimator has in common."""
 
 import contextlib
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +49,7 @@ class Blueprint:
             resumes: whether to go on at `position`.
         """
         # A copy, so that an input_fn that takes values out of its params leaves those of the model alone.
-        params = copy.deepcopy(self.params)
+        params = dict(self.params or {})
         source = open_input(input_fn, mode, params, self.config, self.strategy.input_context())
         with contextlib.ExitStack() as on_error:
             on_error.callback(source.close)
