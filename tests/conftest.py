@@ -1,9 +1,25 @@
-"""Settings of all tests: one thread, which tiny tensors are faster on, by far on a busy machine."""
+"""Settings of all tests: one thread, which tiny tensors are faster on, by far on a busy machine; one compile cache."""
 
 import os
 
+import pytest
 import torch
+
+from torchestimator.capture.compiler import CACHE_VARIABLE
 
 # The processes that tests start compute with one thread as well, to the same last bit.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compilation_cache(tmp_path_factory):
+    """One cache of compiled graphs for the whole run, unless one is given from outside; returns its path."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        yield given
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        folder = str(tmp_path_factory.mktemp("inductor"))
+        patch.setenv(CACHE_VARIABLE, folder)
+        yield folder

@@ -185,3 +185,18 @@ def test_two_model_dirs_must_agree(monkeypatch):
     assert te.RunConfig("runs/a").model_dir == "runs/a"
     with pytest.raises(ValueError, match="'runs/b' in RunConfig and 'runs/a' in TF_CONFIG"):
         te.RunConfig("runs/b")
+
+
+@pytest.mark.parametrize(
+    "setting", [{"compile": "jit"}, {"compile": True}, {"steps_per_run": 0}, {"steps_per_run": -2}]
+)
+def test_how_steps_run_is_checked(setting):
+    (name,) = setting
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
+        te.RunConfig(**setting)
+
+
+def test_how_steps_run_by_default():
+    config = te.RunConfig()
+    assert (config.compile, config.steps_per_run) == ("auto", 1)
+    assert config.replace(compile="step", steps_per_run=4).steps_per_run == 4

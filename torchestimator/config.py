@@ -88,6 +88,12 @@ class RunConfig:
     precision: Literal["32", "bf16", "16"] = dataclasses.field(default="32", kw_only=True)
     """Arithmetic of the forward pass: float32, or automatic mixed precision in bfloat16 or float16
     (the latter with loss scaling). Parameters are kept in their own dtype."""
+    compile: Literal["auto", "step", "off"] = dataclasses.field(default="auto", kw_only=True)
+    """Whether a whole step is captured as one graph and compiled: "step", or an error where that can't
+    be; "off"; "auto" captures where the planned steps pay for compiling and the model can be captured. On
+    the CPU only; elsewhere "auto" is "off" and "step" an error."""
+    steps_per_run: int = dataclasses.field(default=1, kw_only=True)
+    """Training steps between two calls of the hooks."""
     strategy: Strategy | Literal["auto"] = dataclasses.field(default="auto", kw_only=True)
     """Where to run: a strategy object, or "auto": CUDA if there, else the CPU."""
     prefetch_batches: int = dataclasses.field(default=2, kw_only=True)
@@ -188,6 +194,9 @@ class RunConfig:
                 raise TypeError(f"`{name}` must be a number. Received: None. Leave it out for the default.")
         if self.precision not in ("32", "bf16", "16"):
             raise ValueError(f'`precision` must be "32", "bf16" or "16". Received: {self.precision!r}.')
+        if self.compile not in ("auto", "step", "off"):
+            raise ValueError(f'`compile` must be "auto", "step" or "off". Received: {self.compile!r}.')
+        _above_zero(self, "steps_per_run")
         if self.strategy != "auto" and not isinstance(self.strategy, Strategy):
             raise TypeError(
                 '`strategy` must be "auto" or a strategy object, for instance te.SingleDevice("cuda:0"). '

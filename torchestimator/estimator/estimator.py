@@ -267,7 +267,8 @@ class Estimator:
             with forked_random(strategy.device, seed):
                 stream = stack.enter_context(contextlib.closing(self._open(input_fn, ModeKeys.PREDICT)))
                 model = self._model(path, stream, ModeKeys.PREDICT)
-                session = PredictionSession(model.module, model.call, strategy, stream, self._config.precision)
+                capture = self._models.capture(model, self._blueprint, ModeKeys.PREDICT)
+                session = PredictionSession(model.module, model.call, strategy, stream, self._config.precision, capture)
                 all_hooks = [*user_hooks, *self._spec_hooks(session, model, stream, ModeKeys.PREDICT)]
                 batches = predict(session, all_hooks, keys)
                 own_random = RandomStream(strategy)
@@ -329,6 +330,11 @@ class Estimator:
         if self._made_blueprint is None:
             strategy = resolve_strategy(self._config)
             strategy.setup()
+            if self._config.compile == "step" and not strategy.captures:
+                raise ValueError(
+                    f'`compile="step"` is for the CPU in this version. Received: a run on {strategy.device}. '
+                    'Use compile="auto" or "off", which run it eagerly there.'
+                )
             self._made_blueprint = Blueprint(
                 model_fn=self._given_model_fn,
                 params=self._params,
@@ -359,7 +365,8 @@ class Estimator:
         strategy = self._blueprint.strategy
         LOG.info("Starting evaluation at %s", time.strftime("%Y-%m-%dT%H:%M:%S"))
         started = time.perf_counter()
-        session = EvaluationSession(model.module, model.call, strategy, stream, self._config.precision)
+        capture = self._models.capture(model, self._blueprint, ModeKeys.EVAL)
+        session = EvaluationSession(model.module, model.call, strategy, stream, self._config.precision, capture)
         self._models.release_metrics()
         spec_hooks = self._spec_hooks(session, model, stream, ModeKeys.EVAL)
         with inference(model.module, ModeKeys.EVAL), contextlib.closing(session):

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from torchestimator.checkpoint.reader import Checkpoint
+from torchestimator.config import RunConfig
 from torchestimator.estimator.blueprint import Blueprint, release_metrics
 from torchestimator.hooks.hook import SessionRunHook
 from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
-from torchestimator.strategy.strategy import Batch
+from torchestimator.strategy.strategy import Batch, Strategy
+from torchestimator.trainer.inference_capture import InferenceCapture
 from torchestimator.trainer.training_session import TrainingSession
 
 
@@ -26,6 +28,24 @@ class Model:
     """Where its weights are from; None: initial weights, or weights in training."""
     has_hooks: dict[str, bool] = field(default_factory=dict)
     """Whether the specs of a mode bring hooks, for the modes in which that is known."""
+
+    captures: dict[bool, InferenceCapture] = field(default_factory=dict)
+    """Its compiled graphs, kept from one evaluation to the next; by whether capturing is required."""
+
+    def capture(self, config: RunConfig, strategy: Strategy, in_training: bool) -> InferenceCapture | None:
+        """The graphs to use under a configuration; None: none.
+
+        Args:
+            config: compile="step" asks for graphs; "auto" uses them where training runs captured.
+            strategy: where the model runs.
+            in_training: whether this is the model of a captured training.
+        """
+        if not strategy.captures or config.compile == "off" or (config.compile == "auto" and not in_training):
+            return None
+        required = config.compile == "step"
+        if required not in self.captures:
+            self.captures[required] = InferenceCapture(required, self.module, strategy.autocast(config.precision))
+        return self.captures[required]
 
     def has_weights_of(self, path: str | None) -> bool:
         """Whether this is what reading that checkpoint again would give; None: the initial weights."""
@@ -62,6 +82,13 @@ class Models:
         if spec is not None and spec is not self._released:
             release_metrics(spec)
             self._released = spec
+
+    def capture(self, model: Model, blueprint: Blueprint, mode: str) -> InferenceCapture | None:
+        """The compiled graphs that a loop over a model is to use; None: none."""
+        in_training = (
+            mode == ModeKeys.EVAL and model is self._live and self._session is not None and self._session.is_captured
+        )
+        return model.capture(blueprint.config, blueprint.strategy, in_training)
 
     @property
     def live(self) -> Model | None:

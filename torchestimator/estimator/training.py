@@ -49,6 +49,8 @@ class Training:
         self._blueprint = blueprint
         self._models = models
         self._input_fn = input_fn
+        self._steps = steps
+        self._max_steps = max_steps
         self._stop = None if steps is None and max_steps is None else StopAtStepHook(steps, max_steps)
         config = blueprint.config
         assert config.model_dir is not None
@@ -148,14 +150,20 @@ class Training:
             self._spec.train_op,
             blueprint.strategy,
             self._stream,
-            blueprint.config.precision,
+            blueprint.config,
             self._interruption,
         )
         if checkpoint is not None:
             LOG.info("Restoring parameters from %s", checkpoint.path)
             session.restore(checkpoint)
+        session.plan(self._planned_end(session.global_step))
         self._models.train(Model(module, session.call, None), session)
         return session
+
+    def _planned_end(self, first_step: int) -> int | None:
+        if self._steps is not None:
+            return first_step + self._steps
+        return self._max_steps
 
     def _reopen(self, position: dict[str, Any] | None) -> FirstBatch | None:
         stream = self._blueprint.open(self._input_fn, ModeKeys.TRAIN, position, resumes=True)

@@ -3,7 +3,8 @@
 import copy
 import difflib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -222,6 +223,46 @@ class ModelFnModule(nn.Module):
             state.uses_step = True
             return self._new_step_tensor()
         return state.step_tensor
+
+    @property
+    def uses_step(self) -> bool:
+        """Whether the model_fn has asked for the global step."""
+        return self._state.uses_step
+
+    @contextmanager
+    def given_step(self, step: Tensor) -> Iterator[None]:
+        """Makes `te.get_global_step` give this tensor in a block, such as a graph's input while tracing.
+
+        What the block names with `te.identity` is forgotten.
+        """
+        state = self._state
+        before, named = state.step_tensor, state.named
+        state.step_tensor = step
+        try:
+            yield
+        finally:
+            state.step_tensor, state.named = before, named
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Runs a block after which buffers and the attributes of layers are what they were before."""
+        parts = list(self.modules())
+        attributes = [dict(part.__dict__) for part in parts]
+        undo = [
+            _put_back(part, name, buffer)
+            for part in parts
+            for name, buffer in part._buffers.items()
+            if buffer is not None
+        ]
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for put_back in undo:
+                    put_back()
+            for part, before in zip(parts, attributes, strict=True):
+                part.__dict__.clear()
+                part.__dict__.update(before)
 
     def owns(self, module: nn.Module) -> bool:
         """Whether the module was asked for by name, or is part of one that was."""

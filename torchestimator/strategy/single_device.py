@@ -41,6 +41,7 @@ class SingleDevice(Strategy):
             raise ValueError(f'`device` must be a "cpu" or "cuda" device. Received: {device!r}.')
         if self.device.type == "cuda" and self.device.index is None:
             self.device = torch.device("cuda", 0)
+        self.captures = self.device.type == "cpu"
 
     def __repr__(self) -> str:
         return f"SingleDevice({str(self.device)!r})"

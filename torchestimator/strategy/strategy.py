@@ -56,6 +56,8 @@ class Strategy(ABC):
     """Index of this process."""
     num_replicas: int = 1
     """Number of copies of the model that see different data."""
+    captures: bool = False
+    """Whether a whole step may run as one graph here."""
 
     @property
     def is_chief(self) -> bool:

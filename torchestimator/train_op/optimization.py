@@ -29,13 +29,18 @@ class Optimization:
     ) -> None:
         self._backward = backward
         self._scaler = scaler
-        self.units = [MinimizeUnit(description, module, scaler) for description in _descriptions(train_op)]
+        self.units = [MinimizeUnit(description, module, scaler) for description in descriptions_of(train_op)]
         self._single = self.units[0] if isinstance(train_op, Minimize) else None
 
     @property
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
         """The optimizers, in the order of the descriptions."""
         return [unit.optimizer for unit in self.units]
+
+    @property
+    def scales_loss(self) -> bool:
+        """Whether the loss is scaled by a factor that depends on the gradients (float16)."""
+        return self._scaler is not None
 
     @property
     def weighs_batches(self) -> bool:
@@ -52,7 +57,7 @@ class Optimization:
         if self._single is not None and type(train_op) is Minimize:
             self._single.backward(train_op, batch_size, False, self._backward)
             return
-        descriptions = _descriptions(train_op)
+        descriptions = descriptions_of(train_op)
         if len(descriptions) != len(self.units):
             raise ValueError(
                 f"`train_op` had {len(self.units)} te.minimize at the first step and has {len(descriptions)} now. "
@@ -121,7 +126,7 @@ class Optimization:
                 unit.hold_gradients()
 
     def _update(self, train_op: Any, due: list[MinimizeUnit]) -> None:
-        for unit, description in zip(self.units, _descriptions(train_op), strict=True):
+        for unit, description in zip(self.units, descriptions_of(train_op), strict=True):
             if unit in due:
                 unit.release_gradients()
                 unit.update(description.clip_norm)
@@ -170,7 +175,8 @@ class Optimization:
         return own
 
 
-def _descriptions(train_op: Any) -> tuple[Minimize, ...]:
+def descriptions_of(train_op: Any) -> tuple[Minimize, ...]:
+    """The `minimize` descriptions of a train_op; none of a plain function."""
     if isinstance(train_op, Minimize):
         return (train_op,)
     return train_op.train_ops if isinstance(train_op, Group) else ()

@@ -41,6 +41,19 @@ class Schedule:
         self._updates = 0
         self._settings = self._state()
 
+    @property
+    def updates(self) -> int:
+        """Updates made so far."""
+        return self._updates
+
+    def driven_options(self) -> list[str]:
+        """The options besides the learning rate that the schedule has changed so far, such as the momentum."""
+        if self._scheduler is None:
+            return []
+        pairs = zip(self._settings["groups"], self._state()["groups"], strict=True)
+        changed = {key for first, now in pairs for key in now if key != "lr" and now[key] != first.get(key)}
+        return sorted(changed)
+
     def step(self) -> None:
         """Counts an update and goes on to the next rate."""
         self._updates += 1

@@ -79,10 +79,22 @@ class MinimizeUnit:
 
     def rescale_gradients(self, factor: float) -> None:
         """Multiplies the gradients of a partly filled window."""
-        held = self._held or [parameter.grad for parameter in self.parameters]
-        gradients = [gradient for gradient in held if gradient is not None]
+        gradients = [gradient for gradient in self.gradients if gradient is not None]
         if gradients:
             torch._foreach_mul_(gradients, factor)
+
+    @property
+    def gradients(self) -> list[Tensor | None]:
+        """The gradients gathered so far, in the order of `parameters`."""
+        return self._held or [parameter.grad for parameter in self.parameters]
+
+    def put_gradients(self, gradients: list[Tensor | None]) -> None:
+        """Puts other gradients in the place of those gathered so far."""
+        if self._held is not None:
+            self._held = gradients
+            return
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
 
     def hold_gradients(self) -> None:
         """Takes the gradients off the parameters, so that another unit's do not mix with them."""
@@ -104,8 +116,7 @@ class MinimizeUnit:
             TypeError: the optimizer keeps something that is neither a tensor nor a number.
         """
         slots: dict[str, Tensor] = {}
-        gradients = self._held or [parameter.grad for parameter in self.parameters]
-        for (name, parameter), gradient in zip(self.named.items(), gradients, strict=True):
+        for (name, parameter), gradient in zip(self.named.items(), self.gradients, strict=True):
             for slot, value in self.optimizer.state.get(parameter, {}).items():
                 if isinstance(value, Tensor):
                     slots[f"{name}/{slot}"] = value

@@ -41,6 +41,15 @@ class Window:
         self.filled += 1
         return weight / (self._unit * self.size)
 
+    @property
+    def weights(self) -> tuple[float | Tensor, float | Tensor]:
+        """The weight that counts as 1 in this window, and the sum of the weights so far."""
+        return self._unit, self._total
+
+    @weights.setter
+    def weights(self, weights: tuple[float | Tensor, float | Tensor]) -> None:
+        self._unit, self._total = weights
+
     def correction(self) -> float | Tensor | None:
         """The factor that turns the accumulated sum into the window's mean gradient; None for 1.
 

@@ -5,14 +5,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from torchestimator.hooks.hook import SessionRunArgs
 from torchestimator.metrics.aggregation import Mean
 from torchestimator.metrics.metric import Metric
 from torchestimator.metrics.torchmetric import as_metric
 from torchestimator.model.module import ModelFnModule
-from torchestimator.strategy.strategy import BatchStream, Strategy
+from torchestimator.spec import EstimatorSpec
+from torchestimator.strategy.strategy import Batch, BatchStream, Strategy
+from torchestimator.trainer.fetch import StepValues
+from torchestimator.trainer.inference_capture import InferenceCapture
 from torchestimator.trainer.session import LoopSession
 
 RESERVED = ("loss", "global_step")
@@ -28,12 +31,20 @@ class EvaluationSession(LoopSession):
         strategy: where it runs.
         stream: the batches.
         precision: arithmetic of the forward pass.
+        capture: the model's compiled graphs; None: batches run eagerly.
     """
 
     def __init__(
-        self, module: ModelFnModule, call: nn.Module, strategy: Strategy, stream: BatchStream, precision: str
+        self,
+        module: ModelFnModule,
+        call: nn.Module,
+        strategy: Strategy,
+        stream: BatchStream,
+        precision: str,
+        capture: InferenceCapture | None = None,
     ) -> None:
         super().__init__(module, call, strategy, stream, precision)
+        self._capture = capture
         self._running: dict[str, Metric] = {}
         self._loss: Metric | None = None
 
@@ -43,11 +54,9 @@ class EvaluationSession(LoopSession):
             batch = self._next_batch(requests)
             if batch is None:
                 return False
-            with self._around_forward():
-                spec = self._call(batch.features, batch.labels)
-            self._take(batch, spec)
-            batch_metrics = {name: as_metric(value, name) for name, value in (spec.eval_metric_ops or {}).items()}
-            loss = Mean().update(spec.loss.detach())
+            self._batch = batch
+            batch_loss, batch_metrics = self._captured(batch, requests) or self._eager(batch)
+            loss = Mean().update(batch_loss.detach())
             if self._loss is None:
                 _check_names(batch_metrics)
                 self._running, self._loss = batch_metrics, loss
@@ -61,6 +70,27 @@ class EvaluationSession(LoopSession):
             for name, metric in batch_metrics.items():
                 self._running[name].merge(metric)
         return True
+
+    def _captured(
+        self, batch: Batch, requests: Sequence[SessionRunArgs | None]
+    ) -> tuple[Tensor, dict[str, Metric]] | None:
+        if self._capture is None or any(request is not None for request in requests):
+            return None  # hooks see what model_fn gives, which a graph does not have
+        self._spec = None
+        return self._capture.evaluate(batch, may_begin=self._loss is None)
+
+    def _eager(self, batch: Batch) -> tuple[Tensor, dict[str, Metric]]:
+        with self._around_forward():
+            spec: EstimatorSpec = self._call(batch.features, batch.labels)
+        self._take(batch, spec)
+        assert spec.loss is not None
+        return spec.loss, {name: as_metric(value, name) for name, value in (spec.eval_metric_ops or {}).items()}
+
+    def _values(self, fetches: Any) -> StepValues:
+        if self._spec is None and self._batch is not None:
+            with torch.no_grad():
+                self._eager(self._batch)
+        return super()._values(fetches)
 
     def results(self) -> dict[str, Any]:
         """All metrics over all replicas, with "loss" (the mean over batches) and "global_step".

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from torchestimator.hooks.hook import SessionRunArgs
 from torchestimator.model.module import ModelFnModule
+from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, BatchStream, Strategy
+from torchestimator.trainer.fetch import StepValues
+from torchestimator.trainer.inference_capture import InferenceCapture
 from torchestimator.trainer.session import LoopSession
 
 Arrays = np.ndarray[Any, Any] | dict[Any, np.ndarray[Any, Any]]
@@ -20,17 +23,25 @@ class PredictionSession(LoopSession):
     """Predictions of one batch at a time, as host arrays.
 
     Args:
-        module: the built model.
-        call: the placed model, what is called in each step.
+        module: the built model, in PREDICT mode.
+        call: what is called in each step.
         strategy: where it runs.
         stream: the batches.
         precision: arithmetic of the forward pass.
+        capture: the model's compiled graphs; None: batches run eagerly.
     """
 
     def __init__(
-        self, module: ModelFnModule, call: nn.Module, strategy: Strategy, stream: BatchStream, precision: str
+        self,
+        module: ModelFnModule,
+        call: nn.Module,
+        strategy: Strategy,
+        stream: BatchStream,
+        precision: str,
+        capture: InferenceCapture | None = None,
     ) -> None:
         super().__init__(module, call, strategy, stream, precision)
+        self._capture = capture
         self._weights_of = module.global_step
 
     def step(self, requests: Sequence[SessionRunArgs | None], keys: Sequence[str] | None) -> Arrays | None:
@@ -54,10 +65,25 @@ class PredictionSession(LoopSession):
             batch = self._next_batch(requests)
             if batch is None:
                 return None
-            with self._around_forward():
-                spec = self._call(batch.features, batch.labels)
-            self._take(batch, spec)
-        return predictions_on_host(self._strategy.to_host, batch, spec.predictions, keys)
+            self._batch, self._spec = batch, None
+            predictions = None
+            if self._capture is not None and not any(request is not None for request in requests):
+                predictions = self._capture.predict(batch)
+            if predictions is None:
+                predictions = self._eager(batch).predictions
+        return predictions_on_host(self._strategy.to_host, batch, predictions, keys)
+
+    def _eager(self, batch: Batch) -> EstimatorSpec:
+        with self._around_forward():
+            spec: EstimatorSpec = self._call(batch.features, batch.labels)
+        self._take(batch, spec)
+        return spec
+
+    def _values(self, fetches: Any) -> StepValues:
+        if self._spec is None and self._batch is not None:
+            with torch.no_grad():
+                self._eager(self._batch)
+        return super()._values(fetches)
 
 
 def predictions_on_host(to_host: Any, batch: Batch, predictions: Any, keys: Sequence[str] | None) -> Arrays:

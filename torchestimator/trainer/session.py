@@ -91,11 +91,11 @@ class LoopSession:
         Raises:
             RuntimeError: there was no step yet.
         """
-        return self._values().fetch(fetches)
+        return self._values(fetches).fetch(fetches)
 
     def values(self, requests: Sequence[SessionRunArgs | None]) -> Sequence[SessionRunValues]:
         """What each of the hooks' requests gets of the step just done."""
-        return self._values().answers(requests)
+        return self._values([request.fetches for request in requests if request is not None]).answers(requests)
 
     def loss_was_nan(self) -> bool:
         """Only training watches the loss."""
@@ -144,7 +144,7 @@ class LoopSession:
         stack.enter_context(around)
         return stack
 
-    def _values(self) -> StepValues:
+    def _values(self, fetches: Any) -> StepValues:  # noqa: ARG002 - training looks at what is asked for
         if self._spec is None or self._batch is None:
             raise RuntimeError("There are no values before the first step has run.")
         return StepValues(self._strategy, self._spec, self._named, self._batch, self._extra(), self._metrics())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from torchestimator.hooks.hook import SessionRunContext, SessionRunHook
+from torchestimator.hooks.hook import SessionRunArgs, SessionRunContext, SessionRunHook
 from torchestimator.trainer.session import answer
 from torchestimator.trainer.training_session import TrainingSession
 
@@ -14,7 +14,8 @@ def train(session: TrainingSession, hooks: Sequence[SessionRunHook]) -> None:
         for each hook: after_create_session
         until a hook has asked to stop:
             for each hook: before_run, which names the values it wants to see
-            step: batch, forward, gradients, update       no batch left: leave the loop
+            `steps_per_run` times:
+                step: batch, forward, gradients, update   no batch left: leave the loop
             for each hook: after_run with its values
         for each hook: end
 
@@ -38,7 +39,10 @@ def train(session: TrainingSession, hooks: Sequence[SessionRunHook]) -> None:
     indices = [places.get(id(hook), len(before)) for hook in after]
     while not context.stop_requested:
         requests = [hook.before_run(context) for hook in before]
-        if not session.step(requests):
+        left = session.steps_to_run()
+        while left > 1 and session.step(_without_fetches(requests)):
+            left -= 1
+        if left > 1 or not session.step(requests):
             session.finish()
             break
         values = answer(session, [*requests, None])
@@ -46,6 +50,11 @@ def train(session: TrainingSession, hooks: Sequence[SessionRunHook]) -> None:
             hook.after_run(context, values[index])
     for hook in hooks:
         hook.end(session)
+
+
+def _without_fetches(requests: Sequence[SessionRunArgs | None]) -> list[SessionRunArgs | None]:
+    """What hooks feed into the steps before the one whose values they get."""
+    return [request._replace(fetches=None) if request and request.feed_dict else None for request in requests]
 
 
 def _overrides(hook: SessionRunHook, method: str) -> bool:

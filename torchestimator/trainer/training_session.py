@@ -2,25 +2,31 @@
 
 import base64
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from torchestimator.capture.errors import CaptureError
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.checkpoint.store import CheckpointStore
+from torchestimator.config import RunConfig
 from torchestimator.hooks.hook import SessionRunArgs, SessionRunHook
 from torchestimator.hooks.nan import NanLossDuringTrainingError
 from torchestimator.inputs.batch import batch_size_of
+from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.module import ModelFnModule
+from torchestimator.model.seeds import forked_random
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, Strategy
 from torchestimator.train_op.optimization import Optimization
+from torchestimator.trainer.fetch import StepValues
 from torchestimator.trainer.first_batch import FirstBatch
 from torchestimator.trainer.interruption import Interruption
 from torchestimator.trainer.session import LoopSession
+from torchestimator.trainer.step_capture import StepCapture
 
 
 class TrainingSession(LoopSession):
@@ -31,7 +37,7 @@ class TrainingSession(LoopSession):
         train_op: what the building call returned.
         strategy: where it runs.
         stream: the batches, with the one that the model was built from in front.
-        precision: arithmetic of the forward pass.
+        config: the run's settings.
         interruption: keeps signals out of steps and saves.
     """
 
@@ -41,9 +47,10 @@ class TrainingSession(LoopSession):
         train_op: Any,
         strategy: Strategy,
         stream: FirstBatch,
-        precision: str,
+        config: RunConfig,
         interruption: Interruption,
     ) -> None:
+        precision = config.precision
         super().__init__(module, strategy.place(module), strategy, stream, precision)
         self._first_batch = stream
         self._optimization = Optimization(train_op, module, strategy.backward, strategy.scaler(precision))
@@ -53,6 +60,18 @@ class TrainingSession(LoopSession):
         self._hook_states: dict[str, Any] = {}
         # Takes in each step's loss on the device; NaN is the one value that never leaves a maximum.
         self._watched_loss = torch.full((), -torch.inf, device=strategy.device)
+        self._capture = StepCapture(
+            config.compile if strategy.captures else "off",
+            module,
+            self._optimization,
+            self._watched_loss,
+            self._autocast,
+        )
+        self._captured_loss: Tensor | None = None
+        self._train_op = train_op
+        self._steps_per_run = config.steps_per_run
+        self._last_step: int | None = None
+        self._saved_choice: dict[str, Any] | None = None
         self._whole = True
         self._learnt: Batch | None = None
         self._saved: Checkpoint | None = None
@@ -62,6 +81,26 @@ class TrainingSession(LoopSession):
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
         """In the order of the train_op's descriptions."""
         return self._optimization.optimizers
+
+    def plan(self, last_step: int | None) -> None:
+        """Tells the planned end, on which depends whether compiling pays; called once, after a restore.
+
+        Args:
+            last_step: the global step at which training is to stop; None: not known.
+        """
+        self._last_step = last_step
+        self._capture.plan(last_step, self._saved_choice)
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether steps run, or are to run, as one graph."""
+        return self._capture.is_wanted
+
+    def steps_to_run(self) -> int:
+        """How many steps to take before the hooks are called: `steps_per_run`, or what is left to the planned end."""
+        if self._last_step is None:
+            return self._steps_per_run
+        return max(1, min(self._steps_per_run, self._last_step - self.global_step))
 
     def step(self, requests: Sequence[SessionRunArgs | None]) -> bool:
         """One step of training: batch, forward, gradients, update.
@@ -81,10 +120,13 @@ class TrainingSession(LoopSession):
                 interruption.release()
                 return False
             interruption.held = True
-            with self._around_forward():
-                spec = self._call(batch.features, batch.labels)
-            self._take(batch, spec)
-            self._learn(spec, batch)
+            tensors = self._capture.tensors(batch)
+            if tensors is None or not self._learn_captured(batch, tensors, requests):
+                with self._around_forward():
+                    spec = self._call(batch.features, batch.labels)
+                self._take(batch, spec)
+                self._captured_loss = None
+                self._learn(spec, batch)
         except BaseException:
             if batch is None or batch is not self._learnt:
                 self._first_batch.take_back()
@@ -98,12 +140,12 @@ class TrainingSession(LoopSession):
 
         A checkpoint that this step already has is written again, now with that update.
         """
-        if self._spec is None:
+        if self._batch is None:
             return
         saved = self.saved()
         self._interruption.held = True
         self._whole = False
-        changed = self._optimization.finish(self._spec.train_op)
+        changed = self._optimization.finish(self._train_op if self._spec is None else self._spec.train_op)
         self._whole = True
         if changed:
             self._saved = None
@@ -117,6 +159,8 @@ class TrainingSession(LoopSession):
 
     def last_loss(self) -> Any:
         """The loss of the latest step, read from the device; None before the first."""
+        if self._captured_loss is not None:
+            return self._strategy.to_host([self._captured_loss])[0][()]
         if self._spec is None or self._spec.loss is None:
             return None
         return self._strategy.to_host([self._spec.loss])[0][()]
@@ -180,6 +224,7 @@ class TrainingSession(LoopSession):
         self._module.global_step = checkpoint.step
         self._saved = checkpoint
         self._hook_states = state["hooks"]
+        self._saved_choice = state["capture"]
         _set_random_states(self._strategy, state["random"])
 
     def _learn(self, spec: EstimatorSpec, batch: Batch) -> None:
@@ -193,11 +238,57 @@ class TrainingSession(LoopSession):
             self._discard_gradients()
             raise
         optimization.apply(spec.train_op)
-        self._watched_loss = torch.maximum(self._watched_loss, spec.loss.detach())  # type: ignore[union-attr]
+        loss: Tensor = spec.loss.detach()  # type: ignore[union-attr]
+        torch.maximum(self._watched_loss, loss.to(torch.float32), out=self._watched_loss)
         self._module.advance()
         self._learnt = batch
         self._whole = True
         self._strategy.end_step()
+
+    def _learn_captured(self, batch: Batch, tensors: list[Tensor], requests: Sequence[SessionRunArgs | None]) -> bool:
+        """The captured step; False if it turned out that it can't be captured."""
+        looks = any(request is not None and not _asks_only_for_loss(request.fetches) for request in requests)
+        # The numbers of training must not depend on who looks at them: model_fn runs once more for that.
+        self._named = {}
+        spec = self._observed(batch) if looks else None
+        self._whole = False
+        try:
+            loss = self._capture.run(tensors)
+        except CaptureError:
+            self._whole = True  # it is raised before anything changes
+            raise
+        if loss is None:
+            self._whole = True
+            return False
+        self._batch, self._spec, self._captured_loss = batch, spec, loss
+        self._module.advance()
+        self._learnt = batch
+        self._whole = True
+        self._strategy.end_step()
+        return True
+
+    def _observed(self, batch: Batch) -> EstimatorSpec:
+        """What model_fn gives for a batch, without a trace: buffers and random numbers are put back."""
+        with self._module.undisturbed(), forked_random(self._strategy.device), self._around_forward():
+            spec: EstimatorSpec = self._call(batch.features, batch.labels)
+        # No backward pass follows, which would free the activations: they must not be held until the next look.
+        self._named = {name: tensor.detach() for name, tensor in self._module.named_tensors.items()}
+        found = spec.predictions
+        if isinstance(found, Tensor):
+            predictions: Any = found.detach()
+        else:
+            predictions = {name: tensor.detach() for name, tensor in (found or {}).items()}
+        loss: Tensor = spec.loss  # type: ignore[assignment]
+        return spec._replace(loss=loss.detach(), train_op=self._train_op, predictions=predictions)
+
+    def _values(self, fetches: Any) -> StepValues:
+        if self._captured_loss is None or self._batch is None:
+            return super()._values(fetches)
+        if self._spec is None and not _asks_only_for_loss(fetches):
+            self._spec = self._observed(self._batch)
+        spec = self._spec or EstimatorSpec(ModeKeys.TRAIN, loss=self._captured_loss, train_op=self._train_op)
+        spec = spec._replace(loss=self._captured_loss)
+        return StepValues(self._strategy, spec, self._named, self._batch, self._extra(), self._metrics())
 
     def _discard_gradients(self) -> None:
         # What this batch has already added to the sums of a window can't be taken out of them again.
@@ -241,6 +332,7 @@ class TrainingSession(LoopSession):
             "random": _random_states(self._strategy),
             "hooks": {key: hook.state_dict() for key, hook in self._hooks.items()},  # type: ignore[attr-defined]
             "input": self._first_batch.state_dict(),
+            "capture": self._capture.state_dict(),
         }
 
     def _extra(self) -> dict[str, Any]:
@@ -269,3 +361,12 @@ def _set_random_states(strategy: Strategy, states: dict[str, Any]) -> None:
     np.random.set_state((kind, np.frombuffer(base64.b64decode(keys), dtype="<u4"), *rest))
     version, words, gauss = states["python"]
     random.setstate((version, tuple(np.frombuffer(base64.b64decode(words), dtype="<u4").tolist()), gauss))
+
+
+def _asks_only_for_loss(fetches: Any) -> bool:
+    """Whether nested fetches name nothing but what a captured step gives."""
+    if isinstance(fetches, Mapping):
+        return all(map(_asks_only_for_loss, fetches.values()))
+    if isinstance(fetches, list | tuple):
+        return all(map(_asks_only_for_loss, fetches))
+    return fetches is None or fetches in ("loss", "step", "global_step")

@@ -1,0 +1,1 @@
+"""The captured step: a whole step as one functional graph, compiled."""
