@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 _LOG_LINES = 15
 _MOST_SECS = 60
 _LEAST_ROUNDS = 3
+_UNSTEADY = 1.5
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,12 @@ def ratio(ours: Sequence[float], theirs: Sequence[float], unit: str = "us") -> t
     """Median over the rounds of ours / theirs, and a note: the medians of both, and how far the rounds differ."""
     ratios = sorted(own / other for own, other in zip(ours, theirs, strict=True))
     quarter = len(ratios) // 4
+    low, high = ratios[quarter], ratios[-1 - quarter]
     note = (
         f"{statistics.median(ours):,.0f} {unit} against {statistics.median(theirs):,.0f} {unit}; "
-        f"{len(ratios)} rounds, half of them {ratios[quarter]:.3g} to {ratios[-1 - quarter]:.3g}"
+        f"{len(ratios)} rounds, half of them {low:.3g} to {high:.3g}"
     )
-    return statistics.median(ratios), note
+    return statistics.median(ratios), note if high < _UNSTEADY * low else f"{note}: too unsteady to mean anything"
 
 
 @contextlib.contextmanager
