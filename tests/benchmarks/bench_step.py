@@ -6,7 +6,7 @@ _STEPS = 200
 
 
 def run(num_rounds: int = 31) -> list[tuple[str, float, str]]:
-    """Measures with one thread, then with two.
+    """Measures with one thread, on one core, and with two threads.
 
     Args:
         num_rounds: how often each contender is asked for 200 steps: many short rounds, since what else the machine
@@ -15,24 +15,36 @@ def run(num_rounds: int = 31) -> list[tuple[str, float, str]]:
     Returns:
         Rows of (name, ratio or number, note).
     """
-    return [*_steps(1, num_rounds), *_steps(2, max(2, num_rounds // 3)), *_calls()]
+    fewer_rounds = max(2, num_rounds // 3)
+    return [
+        *_steps(_contenders() | _variants(), num_rounds),
+        *_steps(_contenders(shares_core=True), fewer_rounds, ", one core"),
+        *_steps(_contenders(threads=2), fewer_rounds, ", 2 threads"),
+        *_calls(),
+    ]
 
 
-def _steps(threads: int, num_rounds: int) -> list[tuple[str, float, str]]:
-    contenders = {
-        "ours": Contender("estimator", "train", threads),
-        "the bare loop": Contender("bare", "train", threads),
-        "tf.estimator": Contender("tf_estimator", "train", threads, ".venv-tf"),
-        "Lightning": Contender("lightning_trainer", "train", threads, ".venv-lightning"),
+def _contenders(threads: int = 1, shares_core: bool = False) -> dict[str, Contender]:
+    return {
+        "ours": Contender("estimator", "train", threads, shares_core),
+        "the bare loop": Contender("bare", "train", threads, shares_core),
+        "tf.estimator": Contender("tf_estimator", "train", threads, shares_core, ".venv-tf"),
+        "Lightning": Contender("lightning_trainer", "train", threads, shares_core, ".venv-lightning"),
     }
-    if threads == 1:
-        silent = Contender("lightning_trainer", "train_silently", environment=".venv-lightning")
-        contenders["Lightning without bar, logger, checkpoints"] = silent
-        contenders["the bare loop with a DataLoader"] = Contender("bare", "train_from_loader")
+
+
+def _variants() -> dict[str, Contender]:
+    silent = Contender("lightning_trainer", "train_silently", environment=".venv-lightning")
+    return {
+        "Lightning without bar, logger, checkpoints": silent,
+        "the bare loop with a DataLoader": Contender("bare", "train_from_loader"),
+    }
+
+
+def _steps(contenders: dict[str, Contender], num_rounds: int, suffix: str = "") -> list[tuple[str, float, str]]:
     # An epoch is 100 steps: what is done at the end of each counts in full.
     micros = measure(contenders, dict.fromkeys(contenders, _STEPS), num_rounds)
     ours = micros.pop("ours")
-    suffix = "" if threads == 1 else f", {threads} threads"
     return [(f"step against {name}{suffix}", *ratio(ours, theirs)) for name, theirs in micros.items()]
 
 

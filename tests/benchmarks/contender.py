@@ -30,6 +30,8 @@ class Contender:
     """What it does: a key of that file's tasks."""
     threads: int = 1
     """Threads for arithmetic."""
+    shares_core: bool = False
+    """Whether all its threads have to share one core, those of its runtime and its input included."""
     environment: str | None = None
     """Folder of its virtual environment at the root of the repository; None: the harness's own."""
 
@@ -60,7 +62,7 @@ class Worker:
         contender = self._contender
         descriptor, self._log = tempfile.mkstemp(".log", dir=self._scratch)
         command = [contender.python, "-m", f"tests.benchmarks.contenders.{contender.module}", contender.task]
-        with os.fdopen(descriptor, "w") as log:
+        with os.fdopen(descriptor, "w") as log, _on_one_core() if contender.shares_core else contextlib.nullcontext():
             self._process = subprocess.Popen(
                 [*command, str(contender.threads)],
                 cwd=ROOT,
@@ -136,6 +138,17 @@ def ratio(ours: Sequence[float], theirs: Sequence[float], unit: str = "us") -> t
         f"{len(ratios)} rounds, half of them {low:.3g} to {high:.3g}"
     )
     return statistics.median(ratios), note if high < _UNSTEADY * low else f"{note}: too unsteady to mean anything"
+
+
+@contextlib.contextmanager
+def _on_one_core() -> Iterator[None]:
+    """Binds processes that are started meanwhile to one of the cores."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 @contextlib.contextmanager
