@@ -17,11 +17,12 @@ estimator = te.Estimator(model_fn, model_dir="runs/iris", params={"lr": 0.01})
 estimator.train(input_fn, steps=1000)
 """
 
-from torchestimator import experimental, export, inputs, metrics, summary
+from torchestimator import experimental, export, inputs, io, metrics, summary
 from torchestimator.checkpoint.damage import CheckpointDamagedError
 from torchestimator.config import RunConfig
 from torchestimator.estimator.estimator import Estimator
 from torchestimator.estimator.exporter import Exporter
+from torchestimator.estimator.exporters import BestExporter, FinalExporter, LatestExporter
 from torchestimator.estimator.model_to_estimator import model_to_estimator
 from torchestimator.estimator.specs import EvalSpec, TrainSpec
 from torchestimator.estimator.train_and_evaluate import train_and_evaluate
@@ -43,11 +44,13 @@ from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.single_device import SingleDevice
 from torchestimator.strategy.strategy import Strategy
+from torchestimator.strings import StringTensor, Vocabulary, index_to_string
 from torchestimator.train_op.description import group, minimize
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BestExporter",
     "CheckpointDamagedError",
     "CheckpointSaverHook",
     "CheckpointSaverListener",
@@ -56,8 +59,10 @@ __all__ = [
     "EvalSpec",
     "Exporter",
     "FeedFnHook",
+    "FinalExporter",
     "FinalOpsHook",
     "GlobalStepWaiterHook",
+    "LatestExporter",
     "LoggingTensorHook",
     "ModeKeys",
     "ModelFnModule",
@@ -74,9 +79,11 @@ __all__ = [
     "StepCounterHook",
     "StopAtStepHook",
     "Strategy",
+    "StringTensor",
     "SummarySaverHook",
     "TrainSpec",
     "VocabInfo",
+    "Vocabulary",
     "WarmStartSettings",
     "experimental",
     "export",
@@ -85,7 +92,9 @@ __all__ = [
     "get_parameter",
     "group",
     "identity",
+    "index_to_string",
     "inputs",
+    "io",
     "metrics",
     "minimize",
     "model_to_estimator",

@@ -1,5 +1,6 @@
 """The counterpart of tf.estimator.experimental."""
 
+from torchestimator.export.receiver_fns import build_raw_supervised_input_receiver_fn
 from torchestimator.hooks.early_stopping import (
     make_early_stopping_hook,
     stop_if_higher_hook,
@@ -12,6 +13,7 @@ from torchestimator.hooks.stop import make_stop_at_checkpoint_step_hook
 
 __all__ = [
     "InMemoryEvaluatorHook",
+    "build_raw_supervised_input_receiver_fn",
     "make_early_stopping_hook",
     "make_stop_at_checkpoint_step_hook",
     "stop_if_higher_hook",

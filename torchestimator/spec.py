@@ -9,10 +9,11 @@ from torch import Tensor
 from torchestimator.export.outputs import ExportOutput, with_default_signature
 from torchestimator.hooks.hook import SessionRunHook
 from torchestimator.mode_keys import ModeKeys
+from torchestimator.strings import StringTensor
 from torchestimator.train_op.description import Group, Minimize
 from torchestimator.tree import register_node
 
-Predictions = Tensor | dict[Any, Tensor]
+Predictions = Tensor | StringTensor | Mapping[Any, Tensor | StringTensor]
 TrainOp = Minimize | Group | Callable[[], object]
 
 
@@ -32,7 +33,7 @@ class EstimatorSpec:
     mode: str
     """A value of `ModeKeys`."""
     predictions: Predictions | None = None
-    """[batch, ...] a tensor, or a dict of such. None becomes {}."""
+    """[batch, ...] a tensor (or strings, see `te.index_to_string`), or a dict of such. None becomes {}."""
     loss: Tensor | None = None
     """[] the loss of the batch; shape [1] is accepted and becomes []."""
     train_op: TrainOp | None = None
@@ -77,7 +78,7 @@ class EstimatorSpec:
                     "Write: te.EstimatorSpec(mode, predictions={...})"
                 )
             self.predictions = {}
-        elif not isinstance(self.predictions, Tensor):
+        elif not isinstance(self.predictions, (Tensor, StringTensor)):
             _check_predictions(self.predictions)
         if mode == ModeKeys.PREDICT:
             self.export_outputs = with_default_signature(self.export_outputs, self.predictions)
@@ -144,7 +145,7 @@ def _check_predictions(predictions: Any) -> None:
     if not isinstance(predictions, Mapping):
         raise TypeError(f"`predictions` must be a tensor or a dict of tensors. Received: {_short(predictions)}.")
     for key, value in predictions.items():
-        if not isinstance(value, Tensor):
+        if not isinstance(value, (Tensor, StringTensor)):
             raise TypeError(f"`predictions` must hold tensors. Received: predictions[{key!r}]={_short(value)}.")
 
 
@@ -159,7 +160,7 @@ def _hooks(argument: str, hooks: Iterable[SessionRunHook] | None) -> tuple[Sessi
 
 
 def _given(value: object) -> bool:
-    return isinstance(value, Tensor) or (value is not None and value not in ((), {}))
+    return isinstance(value, (Tensor, StringTensor)) or (value is not None and value not in ((), {}))
 
 
 def _short(value: Any) -> str:

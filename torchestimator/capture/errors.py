@@ -1,15 +1,6 @@
 """Says which line of model_fn stands in the way of a capture, and what to write instead."""
 
-import linecache
-import os
-import sysconfig
-import traceback
-
-import torch
-
-_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
-_TORCH = os.path.join(os.path.dirname(os.path.abspath(torch.__file__)), "")
-_INSTALLED = tuple(os.path.join(sysconfig.get_path(name), "") for name in ("stdlib", "purelib", "platlib"))
+from torchestimator.user_line import user_line
 
 _REMEDIES = (
     (
@@ -42,19 +33,8 @@ def explained(error: BaseException) -> CaptureError:
     """The error that a trace ended with, as one that names the user's line and the remedy."""
     text = f"{type(error).__name__}: {error}"
     reason = next((advice for signs, advice in _REMEDIES if any(sign in text for sign in signs)), None)
-    place = _user_line(error)
+    place = user_line(error)
     what = (
         reason if reason is not None else f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     )
     return CaptureError(f"{place}: {what}")
-
-
-def _user_line(error: BaseException) -> str:
-    """The innermost line of the user's own; if there is none, one of another library than torch and this package."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    for left_out in ((_PACKAGE, _TORCH, *_INSTALLED), (_PACKAGE, _TORCH)):
-        for frame in reversed(frames):
-            if not os.path.abspath(frame.filename).startswith(left_out):
-                line = linecache.getline(frame.filename, frame.lineno or 0).strip() or (frame.line or "")
-                return f"{os.path.basename(frame.filename)}, line {frame.lineno}, `{line}`"
-    return "model_fn"

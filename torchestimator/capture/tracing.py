@@ -9,22 +9,14 @@ from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from torchestimator.capture.bernoulli import bernoulli_
 from torchestimator.capture.errors import CaptureError, explained
 from torchestimator.model.seeds import forked_random
 
 LARGEST_CONSTANT = 4096
 """Elements up to which constants of two traces are compared by value."""
 
-
-def _bernoulli_(tensor: Tensor, p: float = 0.5, generator: torch.Generator | None = None) -> Tensor:
-    if generator is not None:
-        return NotImplemented  # type: ignore[no-any-return]
-    return tensor.copy_(torch.rand_like(tensor, dtype=torch.float32) < p)
-
-
-# On CPUs TorchInductor (2.9 to 2.13) runs `bernoulli_`, which dropout draws its mask with, as a call of its own, and
-# may move what reads the mask in front of it: the step then computes with uninitialised memory.
-_DECOMPOSITIONS = {torch.ops.aten.bernoulli_.float: _bernoulli_}
+_DECOMPOSITIONS = {torch.ops.aten.bernoulli_.float: bernoulli_}
 
 
 def trace(function: Callable[..., Any], inputs: Sequence[Tensor]) -> fx.GraphModule:

@@ -14,6 +14,7 @@ from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.config import RunConfig
 from torchestimator.estimator.blueprint import Blueprint, release_metrics
 from torchestimator.estimator.evaluation_log import log_results
+from torchestimator.estimator.export_methods import ExportMethods
 from torchestimator.estimator.inference import RandomStream, inference
 from torchestimator.estimator.models import Model, Models, hooks_of
 from torchestimator.estimator.predictor import Predictor
@@ -43,7 +44,7 @@ InputFn = Callable[..., Any]
 _MAY_OVERRIDE = frozenset({"model_fn", "latest_checkpoint"})
 
 
-class Estimator:
+class Estimator(ExportMethods):
     """A model described by a model_fn, with everything that is needed to train, evaluate and use it.
 
     All output (checkpoints, summaries) goes into `model_dir`; making another Estimator on the same

@@ -12,6 +12,14 @@ class Exporter(ABC):
     def name(self) -> str:
         """The name of its folder under `model_dir/export`."""
 
+    def check(self, estimator: Any, checkpoint_path: str) -> None:  # noqa: B027
+        """Called before the first step of training: raise here what `export` would raise after hours.
+
+        Args:
+            estimator: the te.Estimator.
+            checkpoint_path: a checkpoint of the model as training finds it.
+        """
+
     @abstractmethod
     def export(
         self,

@@ -86,6 +86,11 @@ class _Evaluation:
             return
         self._run(is_final)
 
+    def check_exporters(self) -> None:
+        checkpoint = Checkpoint(self._estimator.model_dir)
+        for exporter in self.spec.exporters:
+            exporter.check(self._estimator, checkpoint.path)
+
     def at_end(self, step: int) -> None:
         # The same step may have been saved again with the update of a last, partial accumulation window.
         if self._evaluated is None or self._evaluated.step != step or self._evaluated.was_replaced():
@@ -119,7 +124,7 @@ class _Evaluation:
 
 
 class _EvaluationListener(CheckpointSaverListener):
-    """Runs the evaluations after checkpoints, except the one that training starts from."""
+    """Runs the evaluations after checkpoints; at the one that training starts from, tries the exporters."""
 
     def __init__(self, evaluations: Sequence[_Evaluation], max_steps: int | None) -> None:
         self._evaluations = evaluations
@@ -129,6 +134,8 @@ class _EvaluationListener(CheckpointSaverListener):
     def after_save(self, session: Session, global_step_value: int) -> bool | None:  # noqa: ARG002
         if self._at_start:
             self._at_start = False
+            for evaluation in self._evaluations:
+                evaluation.check_exporters()
             return None
         is_final = self._max_steps is not None and global_step_value >= self._max_steps
         for evaluation in self._evaluations:
@@ -148,6 +155,12 @@ def _check_eval_specs(eval_spec: EvalSpec | Sequence[EvalSpec]) -> list[EvalSpec
     if len(set(names)) < len(names):
         raise ValueError(
             f"Several evaluations must have different names: te.EvalSpec(..., name=...). Received: {names}."
+        )
+    exporters = [exporter.name for spec in specs for exporter in spec.exporters]
+    if len(set(exporters)) < len(exporters):
+        raise ValueError(
+            "Exporters of all evaluations must have different names, since each writes to a folder of its own. "
+            f"Received: {exporters}."
         )
     return specs
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchestimator.strings import StringTensor
+
 DEFAULT_SERVING_SIGNATURE = "serving_default"
 """The signature that answers a request which names none (tf.saved_model's constant)."""
 
@@ -16,7 +18,7 @@ class ExportOutput:
     method_name: str = ""
     """The method of the signature, in TensorFlow Serving's spelling."""
 
-    def __init__(self, outputs: dict[str, Tensor]) -> None:
+    def __init__(self, outputs: dict[str, Tensor | StringTensor]) -> None:
         self.outputs = outputs
 
     def __repr__(self) -> str:
@@ -28,21 +30,24 @@ class ClassificationOutput(ExportOutput):
 
     Args:
         scores: [batch, classes] floating point.
-        classes: [batch, classes] names or ids of the classes, best as the label strings' ids.
+        classes: [batch, classes] names of the classes, as `te.index_to_string` makes them, or their ids.
     """
 
     method_name = "tensorflow/serving/classify"
 
-    def __init__(self, scores: Tensor | None = None, classes: Tensor | None = None) -> None:
+    def __init__(self, scores: Tensor | None = None, classes: Tensor | StringTensor | None = None) -> None:
         if scores is None and classes is None:
             raise ValueError("`ClassificationOutput` needs `scores`, `classes` or both. Received: neither.")
         if scores is not None and not (isinstance(scores, Tensor) and scores.is_floating_point()):
             raise ValueError(f"`scores` must be a floating point tensor. Received: {_describe(scores)}.")
-        if classes is not None and not isinstance(classes, Tensor):
-            raise ValueError(f"`classes` must be a tensor. Received: {_describe(classes)}.")
+        if classes is not None and not isinstance(classes, (Tensor, StringTensor)):
+            raise ValueError(
+                "`classes` must be a tensor of ids, or te.index_to_string(ids, vocabulary). "
+                f"Received: {_describe(classes)}."
+            )
         self.scores = scores
         self.classes = classes
-        given = {"scores": scores, "classes": classes}
+        given: dict[str, Tensor | StringTensor | None] = {"scores": scores, "classes": classes}
         super().__init__({name: value for name, value in given.items() if value is not None})
 
 
@@ -72,16 +77,16 @@ class PredictOutput(ExportOutput):
 
     method_name = "tensorflow/serving/predict"
 
-    def __init__(self, outputs: Tensor | Mapping[Any, Tensor]) -> None:
-        named = {"output": outputs} if isinstance(outputs, Tensor) else outputs
+    def __init__(self, outputs: Tensor | StringTensor | Mapping[Any, Tensor | StringTensor]) -> None:
+        named = {"output": outputs} if isinstance(outputs, (Tensor, StringTensor)) else outputs
         if not isinstance(named, Mapping):
             raise TypeError(f"`outputs` must be a tensor or a dict of tensors. Received: {_describe(outputs)}.")
-        flat: dict[str, Tensor] = {}
+        flat: dict[str, Tensor | StringTensor] = {}
         for key, value in named.items():
-            name = "/".join(map(str, key)) if isinstance(key, tuple) else key
+            name = _written(key)
             if not isinstance(name, str):
                 raise ValueError(f"Keys of `outputs` must be strings. Received: {key!r}.")
-            if not isinstance(value, Tensor):
+            if not isinstance(value, (Tensor, StringTensor)):
                 raise ValueError(f"Values of `outputs` must be tensors. Received: {name}={_describe(value)}.")
             flat[name] = value
         super().__init__(flat)
@@ -101,23 +106,24 @@ class EvalOutput(ExportOutput):
     def __init__(
         self,
         loss: Tensor | None = None,
-        predictions: Tensor | Mapping[str, Tensor] | None = None,
+        predictions: Tensor | StringTensor | Mapping[Any, Tensor | StringTensor] | None = None,
         metrics: Mapping[str, Tensor] | None = None,
     ) -> None:
-        outputs: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor | StringTensor] = {}
         if loss is not None:
             outputs["loss"] = loss
-        if isinstance(predictions, Tensor):
+        if isinstance(predictions, (Tensor, StringTensor)):
             outputs["predictions"] = predictions
         elif predictions is not None:
-            outputs.update({f"predictions/{name}": value for name, value in predictions.items()})
+            outputs.update({f"predictions/{_written(name)}": value for name, value in predictions.items()})
         if metrics is not None:
             outputs.update({f"metrics/{name}/value": value for name, value in metrics.items()})
         super().__init__(outputs)
 
 
 def with_default_signature(
-    export_outputs: Mapping[str, ExportOutput] | None, predictions: Tensor | Mapping[Any, Tensor]
+    export_outputs: Mapping[str, ExportOutput] | None,
+    predictions: Tensor | StringTensor | Mapping[Any, Tensor | StringTensor],
 ) -> dict[str, ExportOutput]:
     """The export outputs with `serving_default` filled in, as the original does.
 
@@ -146,6 +152,10 @@ def with_default_signature(
             )
         outputs[DEFAULT_SERVING_SIGNATURE] = next(iter(outputs.values()))
     return outputs
+
+
+def _written(key: Any) -> Any:
+    return "/".join(map(str, key)) if isinstance(key, tuple) else key
 
 
 def _describe(value: object) -> str:

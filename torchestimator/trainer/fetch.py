@@ -11,6 +11,7 @@ from torchestimator.hooks.hook import Fetches, SessionRunArgs, SessionRunValues
 from torchestimator.metrics.torchmetric import as_metric
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, Strategy
+from torchestimator.strings import StringTensor
 
 SUMMARIES = "summaries"
 """The fetch that gets what model_fn recorded with te.summary; recording happens only on such steps."""
@@ -57,10 +58,10 @@ class StepValues:
             TypeError: a fetch is not a name, such as a tensor of an earlier call.
         """
         found = _find_all(fetches, self._find)
-        tensors: list[Tensor] = []
-        _map_tensors(found, tensors.append)
-        arrays = iter(self._strategy.to_host(tensors))
-        return _map_tensors(found, lambda _: _own(next(arrays)))
+        values: list[Tensor | StringTensor] = []
+        _map_tensors(found, values.append)
+        arrays = iter(self._strategy.to_host([v.indices if isinstance(v, StringTensor) else v for v in values]))
+        return _map_tensors(found, lambda value: _on_host(value, next(arrays)))
 
     def answers(self, requests: Sequence[SessionRunArgs | None]) -> list[SessionRunValues]:
         """What each request gets; one copy to the host for all of them together."""
@@ -178,8 +179,8 @@ def asks_for(fetches: Any, name: str) -> bool:
     return isinstance(fetches, str) and fetches == name
 
 
-def _map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
-    if isinstance(value, Tensor):
+def _map_tensors(value: Any, function: Callable[[Any], Any]) -> Any:
+    if isinstance(value, (Tensor, StringTensor)):
         return function(value)
     if isinstance(value, Mapping):
         return {key: _map_tensors(item, function) for key, item in value.items()}
@@ -195,6 +196,8 @@ def like(sequence: Sequence[Any], items: list[Any]) -> Any:
     return type(sequence)(*items) if hasattr(sequence, "_fields") else tuple(items)
 
 
-def _own(array: np.ndarray[Any, Any]) -> Any:
+def _on_host(value: Tensor | StringTensor, array: np.ndarray[Any, Any]) -> Any:
+    if isinstance(value, StringTensor):
+        array = value.vocabulary.look_up(array)
     # What is on the host already may be memory that the next step writes to.
     return array.copy() if array.ndim else array[()]

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,6 +17,7 @@ from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch
+from torchestimator.strings import StringTensor, Vocabulary
 
 _LOG = logging.getLogger("torchestimator")
 
@@ -44,6 +45,7 @@ class InferenceCapture:
         self._graphs: dict[str, CapturedInference | None] = {}
         self._metrics: dict[str, Metric] = {}
         self._keys: list[Any] | None = None
+        self._words: list[Vocabulary | None] = []
 
     def evaluate(self, batch: Batch, may_begin: bool) -> tuple[Tensor, dict[str, Metric]] | None:
         """Loss and metrics of a batch; None where it is to run eagerly.
@@ -71,7 +73,8 @@ class InferenceCapture:
         values = self._run(ModeKeys.PREDICT, batch, self._predictions, True)
         if values is None:
             return None
-        return values[0] if self._keys is None else dict(zip(self._keys, values, strict=True))
+        results = [v if words is None else StringTensor(v, words) for v, words in zip(values, self._words, strict=True)]
+        return results[0] if self._keys is None else dict(zip(self._keys, results, strict=True))
 
     def _run(
         self, mode: str, batch: Batch, extract: Callable[[EstimatorSpec], list[Tensor]], may_begin: bool
@@ -114,8 +117,9 @@ class InferenceCapture:
     def _predictions(self, spec: EstimatorSpec) -> list[Tensor]:
         predictions = spec.predictions
         assert predictions is not None
-        if isinstance(predictions, Tensor):
-            self._keys = None
-            return [predictions]
-        self._keys = list(predictions)
-        return list(predictions.values())
+        if isinstance(predictions, Mapping):
+            self._keys, values = list(predictions), list(predictions.values())
+        else:
+            self._keys, values = None, [predictions]
+        self._words = [value.vocabulary if isinstance(value, StringTensor) else None for value in values]
+        return [value.indices if isinstance(value, StringTensor) else value for value in values]

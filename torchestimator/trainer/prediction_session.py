@@ -11,6 +11,7 @@ from torchestimator.hooks.hook import SessionRunArgs
 from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, BatchStream, Strategy
+from torchestimator.strings import StringTensor
 from torchestimator.trainer.fetch import StepValues
 from torchestimator.trainer.inference_capture import InferenceCapture
 from torchestimator.trainer.session import LoopSession
@@ -92,20 +93,20 @@ def predictions_on_host(to_host: Any, batch: Batch, predictions: Any, keys: Sequ
     Raises:
         ValueError: `keys` do not fit the predictions.
     """
-    if isinstance(predictions, Tensor):
+    if isinstance(predictions, (Tensor, StringTensor)):
         if keys is not None:
             raise ValueError(
                 "`predict_keys` chooses among a dict of predictions, but model_fn returned a single tensor. "
                 f"Received: {list(keys)}. Remove the argument."
             )
-        return _strings_back(batch, predictions, _own(to_host([predictions])[0]))
+        return _strings_back(batch, predictions, _own(to_host([_numbers(predictions)])[0]))
     chosen = predictions if keys is None else {key: predictions[key] for key in predictions if key in keys}
     if keys is not None and not chosen:
         raise ValueError(f"`predict_keys` names none of the predictions {sorted(predictions)}. Received: {list(keys)}.")
-    arrays = map(_own, to_host(list(chosen.values())))
+    arrays = map(_own, to_host([_numbers(value) for value in chosen.values()]))
     return {
-        key: _strings_back(batch, tensor, array) if batch.strings else array
-        for (key, tensor), array in zip(chosen.items(), arrays, strict=True)
+        key: _strings_back(batch, value, array) if batch.strings or isinstance(value, StringTensor) else array
+        for (key, value), array in zip(chosen.items(), arrays, strict=True)
     }
 
 
@@ -114,12 +115,18 @@ def _own(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array.copy()
 
 
-def _strings_back(batch: Batch, tensor: Tensor, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _numbers(value: Tensor | StringTensor) -> Tensor:
+    return value.indices if isinstance(value, StringTensor) else value
+
+
+def _strings_back(batch: Batch, value: Tensor | StringTensor, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    if isinstance(value, StringTensor):
+        return value.vocabulary.look_up(array)
     for path, strings in batch.strings.items():
         feature = batch.features
         for step in path:
             feature = feature[step]
-        if feature is tensor or (tensor.dtype == torch.int64 and _same_memory(feature, tensor)):
+        if feature is value or (value.dtype == torch.int64 and _same_memory(feature, value)):
             return strings.reshape(array.shape)
     return array
 

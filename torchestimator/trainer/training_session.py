@@ -21,6 +21,7 @@ from torchestimator.model.module import ModelFnModule
 from torchestimator.model.seeds import forked_random
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, Strategy
+from torchestimator.strings import StringTensor
 from torchestimator.train_op.optimization import Optimization
 from torchestimator.trainer.fetch import StepValues
 from torchestimator.trainer.first_batch import FirstBatch
@@ -274,7 +275,7 @@ class TrainingSession(LoopSession):
         # No backward pass follows, which would free the activations: they must not be held until the next look.
         self._named = {name: tensor.detach() for name, tensor in self._module.named_tensors.items()}
         found = spec.predictions
-        if isinstance(found, Tensor):
+        if isinstance(found, (Tensor, StringTensor)):
             predictions: Any = found.detach()
         else:
             predictions = {name: tensor.detach() for name, tensor in (found or {}).items()}

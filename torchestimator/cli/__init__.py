@@ -1,0 +1,1 @@
+"""The command `torchestimator`: one file per subcommand."""

@@ -1,0 +1,188 @@
+"""ONNX: a signature as a model that plain ONNX Runtime runs, strings included."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from torchestimator.export.conversion_error import ExportError, explained, lacking_operator
+from torchestimator.export.onnx_strings import add_passthrough_output, add_string_inputs, add_string_output
+from torchestimator.export.serving_inputs import ServingInputs
+from torchestimator.export.serving_module import OutputInfo
+from torchestimator.export.tensor_info import STRING
+from torchestimator.export.torch_export import quiet
+from torchestimator.user_line import user_line_of
+
+FORMAT = "onnx"
+OPSET = 18
+IR_VERSION = 8
+"""What ONNX Runtime reads from 1.16 on, and Triton from 23.08 on."""
+
+METADATA_KEY = "torchestimator.signature"
+
+_ONE_FILE_BYTES = 1_800_000_000
+"""Above this, weights go into a second file: protobuf ends at 2 GiB."""
+
+_RANDOM = re.compile(r"Random|Bernoulli|Multinomial")
+_OPERATOR = re.compile(r"aten\.[\w.]+")
+
+
+def convert(
+    program: torch.export.ExportedProgram, inputs: ServingInputs, outputs: Mapping[str, OutputInfo], what: str
+) -> Any:
+    """Turns a torch.export program into an ONNX model with the names that clients use.
+
+    Args:
+        program: the signature.
+        inputs: what clients send.
+        outputs: what they get, by key.
+        what: what errors call it.
+
+    Returns:
+        A torch.onnx.ONNXProgram.
+
+    Raises:
+        ExportError: ONNX lacks an operator, the model draws random numbers, or an output has the name of an input.
+        ImportError: onnx or onnxscript is not installed.
+    """
+    check_installed()
+    shared = sorted(inputs.placeholders.keys() & outputs.keys())
+    if shared:
+        raise ExportError(
+            f"{what} failed: in ONNX, inputs and outputs share one set of names, and both have {shared}. Rename the "
+            f'output in `export_outputs`: {{"{shared[0]}_out": ...}}'
+        )
+    identifiers = [info.info.name for info in outputs.values()]
+    shapes = {
+        inputs.identifiers[key]: {axis: name for axis, name in enumerate(each.dim_names) if name is not None}
+        for key, each in inputs.placeholders.items()
+    }
+    try:
+        with torch.no_grad(), quiet():
+            converted = torch.onnx.export(
+                program,
+                (),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                output_names=identifiers,
+                dynamic_shapes=shapes,
+            )
+    except Exception as error:
+        raise _explained(error, program, what) from error
+    assert converted is not None
+    _check(converted.model, list(inputs.identifiers.values()), identifiers, what)
+    _finish(converted.model, inputs, outputs)
+    return converted
+
+
+def save_model(converted: Any, path: str, signature_name: str, signature: Mapping[str, Any]) -> list[str]:
+    """Writes an ONNX model; weights beyond 1.8 GB go into a file `model.onnx.data` beside it.
+
+    Args:
+        converted: what `convert` gave.
+        path: the .onnx file.
+        signature_name: becomes the name of the graph.
+        signature: its description, kept in the model's metadata.
+
+    Returns:
+        The files written.
+    """
+    model = converted.model
+    model.graph.name = signature_name
+    model.metadata_props[METADATA_KEY] = json.dumps({"name": signature_name, **signature})
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+    is_large = size > _ONE_FILE_BYTES
+    with quiet():
+        converted.save(path, external_data=is_large)
+    return [path, f"{path}.data"] if is_large else [path]
+
+
+def check_installed() -> None:
+    """Fails early where the packages for ONNX are missing.
+
+    Raises:
+        ImportError: naming the extra to install.
+    """
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"Exporting to ONNX needs {error.name}: pip install torchestimator[onnx]. Or leave ONNX out: "
+            'formats=("torch_export", "torchscript").'
+        ) from error
+
+
+def _explained(error: Exception, program: torch.export.ExportedProgram, what: str) -> ExportError:
+    text = "".join(str(each) for each in _chain(error))
+    if "No ONNX function" in text or "DispatchError" in text or "No decompositions" in text:
+        found = _OPERATOR.search(text[text.find("No ONNX function") :])
+        operator = found.group().rstrip(".") if found else "an operator"
+        traces = [
+            node.meta.get("stack_trace") or ""
+            for node in program.graph.nodes
+            if node.op == "call_function" and str(node.target).startswith(operator)
+        ]
+        return lacking_operator(operator, traces[0] if traces else "", what)
+    return explained(error, what)
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    chain = []
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _check(model: Any, input_names: list[str], output_names: list[str], what: str) -> None:
+    got = [value.name for value in model.graph.inputs]
+    if got != input_names:
+        raise ExportError(f"{what} failed: the model has the inputs {input_names}, and ONNX got {got}.")
+    got = [value.name for value in model.graph.outputs]
+    if got != output_names:
+        raise ExportError(f"{what} failed: the model has the outputs {output_names}, and ONNX got {got}.")
+    if model.opset_imports.get("") != OPSET:
+        raise ExportError(f"{what} failed: opset {OPSET} was asked for, and ONNX got {model.opset_imports.get('')}.")
+    for node in model.graph:
+        if _RANDOM.match(node.op_type):
+            trace = node.metadata_props.get("pkg.torch.onnx.stack_trace", "")
+            raise ExportError(
+                f"{what} failed at {user_line_of(trace)}: it draws random numbers. Use F.dropout(x, p, "
+                "training=mode == te.ModeKeys.TRAIN), or leave noise out in mode PREDICT."
+            )
+
+
+def _finish(model: Any, inputs: ServingInputs, outputs: Mapping[str, OutputInfo]) -> None:
+    """Gives inputs and outputs the names that clients use, and takes out what is not for them."""
+    for value, key in zip(model.graph.inputs, inputs.placeholders, strict=True):
+        value.name = key
+    for value, key in zip(model.graph.outputs, outputs, strict=True):
+        value.name = key
+    for function in [model.graph, *model.functions.values()]:
+        for node in function:
+            node.metadata_props.clear()
+            node.doc_string = None
+        function.metadata_props.clear()
+    for value in [*model.graph.inputs, *model.graph.outputs, *model.graph.initializers.values()]:
+        value.metadata_props.clear()
+    model.metadata_props.clear()
+    model.graph.doc_string = None
+    model.ir_version = IR_VERSION
+    model.producer_name = "torchestimator"
+    _add_strings(model, inputs, outputs)
+
+
+def _add_strings(model: Any, inputs: ServingInputs, outputs: Mapping[str, OutputInfo]) -> None:
+    for key, output in outputs.items():
+        source = output.info.passthrough
+        if output.vocabulary is not None:
+            add_string_output(model, key, output.vocabulary.strings)
+        elif output.info.is_string and source is not None:
+            is_row = len(inputs.placeholders[source].shape) < len(output.info.shape)
+            add_passthrough_output(model, key, source, as_column=is_row)
+    add_string_inputs(model, [key for key, each in inputs.placeholders.items() if each.type.name == STRING])

@@ -1,0 +1,88 @@
+"""torch.export programs: the signature as a graph of torch operators, and as a .pt2 file."""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchestimator.export.conversion_error import ExportError, explained
+from torchestimator.export.serving_inputs import ServingInputs
+from torchestimator.export.serving_module import ServingModule
+from torchestimator.mode_keys import ModeKeys
+
+FORMAT = "torch_export"
+_KEPT_META = ("val", "tensor_meta", "nn_module_stack", "torch_fn")
+"""What a saved node keeps; source lines and paths are nobody else's business."""
+
+
+def export_program(
+    module: ServingModule, inputs: ServingInputs, tensors: Mapping[str, Tensor], what: str
+) -> torch.export.ExportedProgram:
+    """Traces a signature with free batch size.
+
+    Args:
+        module: its `forward` is the signature.
+        inputs: what clients send.
+        tensors: examples by key.
+        what: what errors call it.
+
+    Raises:
+        ExportError: the model can't be traced.
+    """
+    dims: dict[str, Any] = {}
+    dynamic_shapes: dict[str, dict[int, Any]] = {}
+    for key, placeholder in inputs.placeholders.items():
+        free = {axis: name for axis, name in enumerate(placeholder.dim_names) if name is not None}
+        dynamic_shapes[inputs.identifiers[key]] = {
+            axis: dims.setdefault(name, torch.export.Dim(name)) for axis, name in free.items()
+        }
+    arguments = {inputs.identifiers[key]: tensor for key, tensor in tensors.items()}
+    names_before = set(dict(module.named_parameters()))
+    gradients = torch.enable_grad() if module.model.mode == ModeKeys.TRAIN else torch.no_grad()
+    try:
+        with gradients, quiet():
+            program = torch.export.export(module, (), arguments, dynamic_shapes=dynamic_shapes, strict=False)
+    except ExportError:
+        raise
+    except Exception as error:
+        raise explained(error, what) from error
+    if set(dict(module.named_parameters())) != names_before:
+        raise ExportError(f"{what} failed: model_fn made new layers for it. Ask for all of them in every mode.")
+    return program
+
+
+def save_program(program: torch.export.ExportedProgram, path: str, signature: Mapping[str, Any]) -> None:
+    """Writes a program, with its signature, and without lines of source code.
+
+    Args:
+        program: what `export_program` gave.
+        path: the .pt2 file.
+        signature: what is kept as `signature.json` in the file.
+    """
+    for part in program.graph_module.modules():
+        if isinstance(part, torch.fx.GraphModule):
+            for node in part.graph.nodes:
+                node.meta = {key: value for key, value in node.meta.items() if key in _KEPT_META}
+    with quiet():
+        torch.export.save(program, path, extra_files={"signature.json": json.dumps(signature)})
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what torch's exporters say about themselves to themselves."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,98 @@
+"""TorchScript: all signatures of a model as the methods of one traced module."""
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
+
+from torchestimator.export.conversion_error import ExportError, explained
+from torchestimator.export.serving_inputs import ServingInputs
+from torchestimator.export.serving_module import ServingModule
+from torchestimator.user_line import user_line
+
+FORMAT = "torchscript"
+
+
+def trace_methods(
+    module: ServingModule, inputs: ServingInputs, methods: Sequence[str], batches: Sequence[Mapping[str, Tensor]]
+) -> torch.jit.ScriptModule:
+    """Traces methods of a module; their outputs stay dicts.
+
+    Args:
+        module: made by `serving_module`.
+        inputs: what clients send.
+        methods: names of its methods.
+        batches: tensors by key: the first is traced, and the trace is tried with the others.
+
+    Raises:
+        ExportError: the trace depends on the values or sizes of the first batch.
+    """
+    examples = [{inputs.identifiers[key]: tensor for key, tensor in batch.items()} for batch in batches]
+    first, *others = [dict.fromkeys(methods, example) for example in examples]
+    return _traced(
+        lambda: torch.jit.trace_module(module, first, check_inputs=others, strict=False, example_inputs_is_kwarg=True)  # type: ignore[no-untyped-call]
+    )
+
+
+class _AsTuple(nn.Module):
+    """Gives the outputs of a signature in a fixed order instead of by name."""
+
+    def __init__(self, module: ServingModule, order: Sequence[str]) -> None:
+        super().__init__()
+        self.module = module
+        self._order = tuple(order)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.module(*tensors)
+        return tuple(outputs[name] for name in self._order)
+
+
+def trace_tuple(
+    module: ServingModule, order: Sequence[str], batches: Sequence[Mapping[str, Tensor]]
+) -> torch.jit.ScriptModule:
+    """Traces a module's `forward` with a tuple as its result, which is what Triton takes.
+
+    Args:
+        module: made by `serving_module`.
+        order: identifiers of the outputs in the order of the tuple.
+        batches: as for `trace_methods`, in the order of the inputs.
+
+    Raises:
+        ExportError: as for `trace_methods`.
+    """
+    first, *others = [tuple(batch.values()) for batch in batches]
+    wrapped = _AsTuple(module, order).eval()
+    return _traced(lambda: torch.jit.trace(wrapped, first, check_inputs=others))  # type: ignore[no-untyped-call]
+
+
+def save_script(script: torch.jit.ScriptModule, path: str, signatures: Mapping[str, Any]) -> None:
+    """Writes a traced module, with its signatures as `signatures.json` inside the file."""
+    with warnings.catch_warnings():
+        _without_deprecation()
+        torch.jit.save(script, path, _extra_files={"signatures.json": json.dumps(signatures)})
+
+
+def _traced(trace: Callable[[], Any]) -> torch.jit.ScriptModule:
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            _without_deprecation()
+            # What the tracer only warns of is a model that is wrong for other values.
+            warnings.simplefilter("error", TracerWarning)
+            traced: torch.jit.ScriptModule = trace()
+    except TracerWarning as warning:
+        raise ExportError(
+            f"TorchScript can't follow model_fn: {str(warning).splitlines()[0]} Keep it a tensor: "
+            f"torch.where(condition, a, b) instead of `if`. At {user_line(warning)}."
+        ) from warning
+    except Exception as error:
+        raise explained(error, "The TorchScript trace") from error
+    return traced
+
+
+def _without_deprecation() -> None:
+    warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
