@@ -24,9 +24,15 @@ NAMESPACES = {
 
 MAX_FILE_LINES = 450
 MAX_FUNCTION_LINES = 60
-MAY_BE_IMPORTED_LATE = {"PIL", "onnx", "pandas", "tensorboard", "torchmetrics", "tqdm"}
-HEAVY = {"matplotlib", "onnx", "pandas", "sklearn", "tensorboard", "torchmetrics", "tqdm"}
-LAYERS = {"estimator": 4, "trainer": 3, "capture": 2, "strategy": 1, "config": 1, "cluster": 1}
+MAY_BE_IMPORTED_LATE = {
+    *("PIL", "google", "httptools", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "orjson", "pandas"),
+    *("prometheus_client", "tensorboard", "torchmetrics", "tqdm", "uvicorn"),
+}
+HEAVY = {
+    *("google.protobuf", "matplotlib", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "orjson", "pandas"),
+    *("prometheus_client", "sklearn", "tensorboard", "torchmetrics", "tqdm", "uvicorn"),
+}
+LAYERS = {"cli": 5, "serving": 5, "estimator": 4, "trainer": 3, "capture": 2, "strategy": 1, "config": 1, "cluster": 1}
 """What is not named here is the bottom layer, 0; a module may import its own layer and those below."""
 
 SLOW_PARTS_OF_TORCH = ("torch._inductor", "torch.utils._triton")

@@ -115,10 +115,12 @@ def _exported_mode(
 def _explained_keys(argument: str, inputs: ServingInputs, features: Any) -> Iterator[None]:
     try:
         yield
-    except KeyError as error:
+    except Exception as error:
         names = list(features) if isinstance(features, Mapping) else ["a single tensor"]
-        asked = error.args[0] if error.args else None
+        asked = error.args[0] if isinstance(error, KeyError) and error.args else None
         if not isinstance(asked, str) or asked in names:
+            shapes = {key: list(rows.shape) for key, rows in inputs.rows(2).items()}
+            error.add_note(f"model_fn was called with features made of what `{argument}` declares: {shapes}.")
             raise
         close = difflib.get_close_matches(asked, names, n=1)
         hint = f" Is {close[0]!r} meant?" if close else ""

@@ -1,6 +1,8 @@
 """Says why a model could not be exported, at which line of the user's, and what to write instead."""
 
-from torchestimator.user_line import user_line, user_line_of
+from collections.abc import Callable
+
+from torchestimator.user_line import user_line
 
 _REMEDIES = (
     (
@@ -32,36 +34,37 @@ class ExportError(ValueError):
     """The model can't be exported as it is."""
 
 
-def explained(error: BaseException, what: str) -> ExportError:
+def explained(error: BaseException, what: str, line_of_fixed_size: Callable[[], str] | None = None) -> ExportError:
     """An error of torch's exporters as one that names the user's line and the remedy.
 
     Args:
         error: what was raised.
         what: what could not be done: "torch.export of the signature 'serving_default'".
+        line_of_fixed_size: looks for the line that makes a size a constant.
     """
     text = f"{type(error).__name__}: {error}"
     reason = next((advice for signs, advice in _REMEDIES if any(sign in text for sign in signs)), None)
-    place = user_line(error, unknown="")
-    if not place:
-        place = user_line_of(str(error))
+    place = user_line(error)
+    if line_of_fixed_size is not None and reason == _REMEDIES[1][1]:
+        place = line_of_fixed_size()
     if reason is None:
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
     return ExportError(f"{what} failed at {place}: {reason}.")
 
 
-def lacking_operator(operator: str, stack_trace: str, what: str) -> ExportError:
+def lacking_operator(operator: str, place: str, what: str) -> ExportError:
     """The error for an operator that ONNX does not have.
 
     Args:
         operator: "aten.searchsorted.Tensor".
-        stack_trace: where it comes from, as torch keeps it for a node.
+        place: the user's line that it comes from.
         what: what could not be done.
     """
     name = operator.split(".")[1] if "." in operator else operator
     alternative = ALTERNATIVES.get(name)
     remedy = f"Use {alternative} instead" if alternative else "Write it with other operations"
     return ExportError(
-        f"{what} failed at {user_line_of(stack_trace)}: ONNX has no operator for {operator}. {remedy}, or export "
+        f"{what} failed at {place}: ONNX has no operator for {operator}. {remedy}, or export "
         'without ONNX: formats=("torch_export", "torchscript").'
     )

@@ -123,6 +123,11 @@ class InputReader:
 def strings_from(key: str, value: Any, as_text: bool) -> NDArray[Any]:
     """An object array of str (or of bytes, as serialised examples are), from arrays, lists, bytes or str."""
     array = value if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
+    if array.dtype.kind == "S" and not as_text:
+        raise TypeError(
+            f"The input `{key}` must be an array of objects: NumPy's dtype S cuts off NULs at the end. "
+            f"Received: dtype {array.dtype}. Use np.array(list_of_bytes, dtype=object)"
+        )
     if array.dtype.kind not in "OUST":
         raise TypeError(f"The input `{key}` must hold strings. Received: {_numpy_name(array.dtype)}.")
     items: list[Any] = array.reshape(-1).tolist()

@@ -156,6 +156,11 @@ class LoadedSignature:
         return self._signature.example_spec
 
     @property
+    def example_key(self) -> str | None:
+        """The input that takes serialised tf.Examples; None where there is none."""
+        return self._example_key
+
+    @property
     def is_batched(self) -> bool:
         """Whether the first dimension of all inputs and outputs is the batch, so that calls can be merged."""
         infos = [*self.features.values(), *self.outputs.values()]

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from torchestimator.export.conversion_error import ExportError, explained, lacking_operator
+from torchestimator.export.culprit import line_of_operator
 from torchestimator.export.onnx_strings import add_passthrough_output, add_string_inputs, add_string_output
+from torchestimator.export.plan import SignaturePlan
 from torchestimator.export.serving_inputs import ServingInputs
 from torchestimator.export.serving_module import OutputInfo
 from torchestimator.export.tensor_info import STRING
 from torchestimator.export.torch_export import quiet
-from torchestimator.user_line import user_line_of
 
 FORMAT = "onnx"
 OPSET = 18
@@ -26,19 +27,15 @@ _ONE_FILE_BYTES = 1_800_000_000
 """Above this, weights go into a second file: protobuf ends at 2 GiB."""
 
 _RANDOM = re.compile(r"Random|Bernoulli|Multinomial")
-_OPERATOR = re.compile(r"aten\.[\w.]+")
+_LACKING = re.compile(r"No ONNX function found for <OpOverload\(op='(?P<name>[\w.]+)'")
 
 
-def convert(
-    program: torch.export.ExportedProgram, inputs: ServingInputs, outputs: Mapping[str, OutputInfo], what: str
-) -> Any:
+def convert(program: torch.export.ExportedProgram, plan: SignaturePlan) -> Any:
     """Turns a torch.export program into an ONNX model with the names that clients use.
 
     Args:
         program: the signature.
-        inputs: what clients send.
-        outputs: what they get, by key.
-        what: what errors call it.
+        plan: its inputs and outputs.
 
     Returns:
         A torch.onnx.ONNXProgram.
@@ -47,6 +44,7 @@ def convert(
         ExportError: ONNX lacks an operator, the model draws random numbers, or an output has the name of an input.
         ImportError: onnx or onnxscript is not installed.
     """
+    inputs, outputs, what = plan.inputs, plan.outputs, f"The ONNX export of the signature {plan.name!r}"
     check_installed()
     shared = sorted(inputs.placeholders.keys() & outputs.keys())
     if shared:
@@ -71,7 +69,7 @@ def convert(
                 dynamic_shapes=shapes,
             )
     except Exception as error:
-        raise _explained(error, program, what) from error
+        raise _explained(error, plan, what) from error
     assert converted is not None
     _check(converted.model, list(inputs.identifiers.values()), identifiers, what)
     _finish(converted.model, inputs, outputs)
@@ -117,18 +115,14 @@ def check_installed() -> None:
         ) from error
 
 
-def _explained(error: Exception, program: torch.export.ExportedProgram, what: str) -> ExportError:
-    text = "".join(str(each) for each in _chain(error))
-    if "No ONNX function" in text or "DispatchError" in text or "No decompositions" in text:
-        found = _OPERATOR.search(text[text.find("No ONNX function") :])
-        operator = found.group().rstrip(".") if found else "an operator"
-        traces = [
-            node.meta.get("stack_trace") or ""
-            for node in program.graph.nodes
-            if node.op == "call_function" and str(node.target).startswith(operator)
-        ]
-        return lacking_operator(operator, traces[0] if traces else "", what)
-    return explained(error, what)
+def _explained(error: Exception, plan: SignaturePlan, what: str) -> ExportError:
+    found = next(filter(None, (_LACKING.search(str(each)) for each in _chain(error))), None)
+    if found is None:
+        return explained(error, what)
+    tensors = plan.inputs.tensors(plan.inputs.rows(2))
+    arguments = {plan.inputs.identifiers[key]: tensor for key, tensor in tensors.items()}
+    place = line_of_operator(found["name"], lambda: plan.module(**arguments))
+    return lacking_operator(found["name"], place, what)
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -150,9 +144,8 @@ def _check(model: Any, input_names: list[str], output_names: list[str], what: st
         raise ExportError(f"{what} failed: opset {OPSET} was asked for, and ONNX got {model.opset_imports.get('')}.")
     for node in model.graph:
         if _RANDOM.match(node.op_type):
-            trace = node.metadata_props.get("pkg.torch.onnx.stack_trace", "")
             raise ExportError(
-                f"{what} failed at {user_line_of(trace)}: it draws random numbers. Use F.dropout(x, p, "
+                f"{what} failed: {node.op_type} draws random numbers. Use F.dropout(x, p, "
                 "training=mode == te.ModeKeys.TRAIN), or leave noise out in mode PREDICT."
             )
 

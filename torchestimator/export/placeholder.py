@@ -54,7 +54,8 @@ class Placeholder:
         count = batch_size if self.shape[0] < 0 else self.shape[0]
         if self.example is not None:
             return self.example[np.arange(count) % len(self.example)]
-        sizes = [free_sizes[name] if name else size for name, size in zip(self.dim_names, self.shape, strict=True)][1:]
+        others = zip(self.dim_names[1:], self.shape[1:], strict=True)
+        sizes = [free_sizes[name] if name else size for name, size in others]
         return _made_up(self.type, (count, *sizes), self.name)
 
     def info(self, identifier: str) -> TensorInfo:

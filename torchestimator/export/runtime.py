@@ -83,6 +83,7 @@ class Opener(Protocol):
         """
 
 
+_FATAL = 4
 _NEEDS_ONNXRUNTIME = "ONNX files are run by ONNX Runtime, which is not installed. pip install torchestimator[onnx]"
 
 
@@ -114,6 +115,7 @@ class _OnnxRuntime:
             options = self._onnxruntime.SessionOptions()
             if self._num_threads is not None:
                 options.intra_op_num_threads = self._num_threads
+            options.log_severity_level = _FATAL  # lesser errors are raised
             # Threads that wait for work by spinning take the cores from the rest of a service.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             self._sessions[file] = self._onnxruntime.InferenceSession(

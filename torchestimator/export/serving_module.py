@@ -106,7 +106,7 @@ def describe_outputs(module: ServingModule, inputs: ServingInputs, name: str) ->
     rounds = []
     for batch_size in _ROUNDS:
         tensors = inputs.tensors(inputs.rows(batch_size))
-        outputs = module.export_outputs(tensors)[name].outputs
+        outputs = _tried(module, name, tensors)
         by_identifier = {inputs.identifiers[key]: tensor for key, tensor in tensors.items()}
         with torch.no_grad():
             finished = module.call(name, by_identifier)
@@ -125,6 +125,17 @@ def describe_outputs(module: ServingModule, inputs: ServingInputs, name: str) ->
         described[key] = _output_info(key, value, shapes, [sizes for sizes, *_ in rounds], passthrough, inputs)
     _check_identifiers(name, described)
     return described
+
+
+def _tried(module: ServingModule, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor | StringTensor]:
+    try:
+        return module.export_outputs(tensors)[name].outputs
+    except Exception as error:
+        error.add_note(
+            f"model_fn was called with a batch of {_batch_of(tensors)} rows, as clients may send them, to see whether "
+            "it can be exported. Sizes that are constants in model_fn are the usual reason: write x.shape[0] or -1."
+        )
+        raise
 
 
 def _finished(value: Tensor | StringTensor, is_serving: bool, given: set[int]) -> Tensor:

@@ -1,16 +1,18 @@
 """torch.export programs: the signature as a graph of torch operators, and as a .pt2 file."""
 
+import contextlib
+import io
 import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from torchestimator.export.conversion_error import ExportError, explained
+from torchestimator.export.culprit import line_of_fixed_size
 from torchestimator.export.serving_inputs import ServingInputs
 from torchestimator.export.serving_module import ServingModule
 from torchestimator.mode_keys import ModeKeys
@@ -45,12 +47,17 @@ def export_program(
     names_before = set(dict(module.named_parameters()))
     gradients = torch.enable_grad() if module.model.mode == ModeKeys.TRAIN else torch.no_grad()
     try:
-        with gradients, quiet():
+        with gradients, quiet(), contextlib.redirect_stderr(io.StringIO()):  # torch prints the graph so far
             program = torch.export.export(module, (), arguments, dynamic_shapes=dynamic_shapes, strict=False)
     except ExportError:
         raise
     except Exception as error:
-        raise explained(error, what) from error
+        axes = {name: list(free) for name, free in dynamic_shapes.items()}
+
+        def line_of_size() -> str:
+            return line_of_fixed_size(lambda given: module(**given), arguments, axes)
+
+        raise explained(error, what, line_of_size) from error
     if set(dict(module.named_parameters())) != names_before:
         raise ExportError(f"{what} failed: model_fn made new layers for it. Ask for all of them in every mode.")
     return program
@@ -72,7 +79,7 @@ def save_program(program: torch.export.ExportedProgram, path: str, signature: Ma
         torch.export.save(program, path, extra_files={"signature.json": json.dumps(signature)})
 
 
-@contextmanager
+@contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keeps what torch's exporters say about themselves to themselves."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")]

@@ -83,12 +83,14 @@ def _traced(trace: Callable[[], Any]) -> torch.jit.ScriptModule:
             # What the tracer only warns of is a model that is wrong for other values.
             warnings.simplefilter("error", TracerWarning)
             traced: torch.jit.ScriptModule = trace()
-    except TracerWarning as warning:
-        raise ExportError(
-            f"TorchScript can't follow model_fn: {str(warning).splitlines()[0]} Keep it a tensor: "
-            f"torch.where(condition, a, b) instead of `if`. At {user_line(warning)}."
-        ) from warning
     except Exception as error:
+        if isinstance(error, TracerWarning) or isinstance(error.__cause__, TracerWarning):
+            raise ExportError(
+                f"The TorchScript trace failed at {user_line(error)}: it reads the value of a tensor, which the trace "
+                "would keep as a constant. Keep it a tensor: x.sum() instead of x.sum().item(), "
+                "torch.where(condition, a, b) instead of `if`. Or leave TorchScript out: "
+                'formats=("onnx", "torch_export").'
+            ) from error
         raise explained(error, "The TorchScript trace") from error
     return traced
 

@@ -28,6 +28,7 @@ from torchestimator.checkpoint.tensor_writer import write_tensors
 from torchestimator.export import onnx_model, torch_export, torchscript
 from torchestimator.export.export_dir import ExportDir
 from torchestimator.export.loader import LoadedExport, load
+from torchestimator.export.outputs import DEFAULT_SERVING_SIGNATURE
 from torchestimator.export.plan import ExportedMode, SignaturePlan, plan_signatures
 from torchestimator.export.serving_inputs import ServingInputs
 from torchestimator.export.serving_module import serving_module
@@ -101,10 +102,10 @@ def check_export(mode: ExportedMode, formats: Sequence[str] = FORMATS) -> None:
     """
     plans = plan_signatures(mode)
     for plan in plans:
-        if plan.alias_of is None:
+        if plan.alias_of is None and {onnx_model.FORMAT, torch_export.FORMAT} & set(formats):
             program = _program(plan)
             if onnx_model.FORMAT in formats:
-                onnx_model.convert(program, plan.inputs, plan.outputs, f"The ONNX export of {plan.name!r}")
+                onnx_model.convert(program, plan)
     if torchscript.FORMAT in formats:
         for inputs in mode.inputs.values():
             _scripted(mode, inputs, plans)
@@ -226,14 +227,16 @@ class _Writing:
         return Signature(plan.method_name, plan.inputs.sent(), outputs, {}, spec, features)
 
     def _write_signature(self, plan: SignaturePlan, signature: Signature, serves: bool) -> None:
+        if not {onnx_model.FORMAT, torch_export.FORMAT} & set(self._formats):
+            return
         program = _program(plan)
         if serves and onnx_model.FORMAT in self._formats:
-            converted = onnx_model.convert(program, plan.inputs, plan.outputs, f"The ONNX export of {plan.name!r}")
+            converted = onnx_model.convert(program, plan)
             artifact = f"{plan.stem}/model.onnx"
             onnx_model.save_model(converted, self._path(artifact), plan.name, signature.to_json())
             signature.artifacts[onnx_model.FORMAT] = artifact
         if torch_export.FORMAT in self._formats:
-            artifact = f"torch_export/{'model' if plan.method == 'forward' else plan.stem}.pt2"
+            artifact = f"torch_export/{'model' if plan.name == DEFAULT_SERVING_SIGNATURE else plan.stem}.pt2"
             torch_export.save_program(program, self._path(artifact), {plan.name: signature.to_json()})
             signature.artifacts[torch_export.FORMAT] = artifact
 

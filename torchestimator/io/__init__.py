@@ -1,11 +1,7 @@
-"""The counterpart of the parts of tf.io that serving needs (being written)."""
+"""Records on disk and on the wire: tf.Example without TensorFlow (`tf.io`)."""
 
-from typing import Any
+from torchestimator.io.example_encoder import encode_example
+from torchestimator.io.example_parser import parse_example
+from torchestimator.io.feature_spec import FixedLenFeature, VarLenFeature, feature_from_json
 
-
-def feature_from_json(document: Any) -> Any:
-    raise NotImplementedError(document)
-
-
-def parse_example(serialized: Any, features: Any) -> Any:
-    raise NotImplementedError(serialized, features)
+__all__ = ["FixedLenFeature", "VarLenFeature", "encode_example", "feature_from_json", "parse_example"]

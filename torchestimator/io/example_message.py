@@ -35,9 +35,10 @@ def feature_class() -> Message:
 
 def decode_error() -> type[Exception]:
     """What is raised for bytes that are no message."""
-    from google.protobuf.message import DecodeError
+    from google.protobuf import message
 
-    return DecodeError
+    error: type[Exception] = message.DecodeError
+    return error
 
 
 def _message_class(name: str) -> Message:
@@ -65,16 +66,17 @@ def _pool() -> Any:
     _add_field(features, 1, "feature", "TYPE_MESSAGE", of="Features.FeatureEntry", repeated=True)
     _add_field(file.message_type.add(name="Example"), 1, "features", "TYPE_MESSAGE", of="Features")
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
+    pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 
 def _add_field(
     message: Message, number: int, name: str, kind: str, of: str | None = None, repeated: bool = False
 ) -> Message:
-    from google.protobuf.descriptor_pb2 import FieldDescriptorProto
+    from google.protobuf import descriptor_pb2
 
-    label = FieldDescriptorProto.LABEL_REPEATED if repeated else FieldDescriptorProto.LABEL_OPTIONAL
+    types = descriptor_pb2.FieldDescriptorProto
+    label = types.LABEL_REPEATED if repeated else types.LABEL_OPTIONAL
     type_name = None if of is None else f".{_PACKAGE}.{of}"
-    kind_number = FieldDescriptorProto.Type.Value(kind)
+    kind_number = types.Type.Value(kind)
     return message.field.add(name=name, number=number, type=kind_number, type_name=type_name, label=label)

@@ -18,8 +18,9 @@ from torchestimator.export.outputs import DEFAULT_SERVING_SIGNATURE
 from torchestimator.export.runtime import Arrays
 from torchestimator.export.signature import CLASSIFY, REGRESS
 from torchestimator.export.tensor_info import TensorInfo
+from torchestimator.io import encode_example
 from torchestimator.serving.http_message import Answer, json_answer
-from torchestimator.serving.request_error import RequestError
+from torchestimator.serving.request_error import RequestError, one_of
 from torchestimator.serving.served_version import ServedVersion
 
 METHODS = {"classify": CLASSIFY, "regress": REGRESS}
@@ -119,11 +120,16 @@ def examples_request(document: Mapping[str, Any], signature: LoadedSignature, ve
         )
     if not isinstance(context, dict):
         raise RequestError(400, f'"context" must be an object of features. Received: {_excerpt(context)}.')
-    columns = _columns([{**context, **example} for example in examples], "examples")
-    infos = signature.features
-    return _decoded(
-        {key: _in_shape(column, infos[key]) if key in infos else column for key, column in columns.items()}, signature
-    )
+    rows = [{**context, **example} for example in examples]
+    spec, infos = signature.example_spec or {}, signature.features
+    for name in {name for row in rows for name in row} - infos.keys():
+        raise RequestError(400, f'The signature "{signature.name}" has no feature "{name}"; {one_of(name, infos)}')
+    others = [{key: value for key, value in row.items() if key not in spec} for row in rows]
+    columns = {key: _in_shape(column, infos[key]) for key, column in _columns(others, "examples").items()}
+    if signature.example_key is not None:
+        # As serialised tf.Examples they get the defaults of missing features, and rows may have different lengths.
+        columns[signature.example_key] = [_serialized(row, spec) for row in rows]
+    return _decoded(columns, signature)
 
 
 def examples_answer(verb: str, outputs: Arrays, model: str) -> Answer:
@@ -194,6 +200,24 @@ def _only_input(signature: LoadedSignature, what: str) -> str:
             f"{_listed(signature.inputs)}. Only where there is a single one can its name be left out.",
         )
     return next(iter(signature.inputs))
+
+
+def _serialized(row: Mapping[str, Any], spec: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """The tf.Example of the features that are decoded from one; whole numbers may stand for real ones, as in JSON."""
+    features = {key: _without_base64(key, value) for key, value in row.items() if key in spec}
+    for key, value in features.items():
+        if spec[key]["dtype"] == "float32":
+            features[key] = _with_floats(value)
+    try:
+        return encode_example(features)
+    except (TypeError, ValueError) as error:
+        raise RequestError(400, str(error)) from error
+
+
+def _with_floats(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_floats(each) for each in value]
+    return float(value) if type(value) is int else value
 
 
 def _in_shape(column: list[Any], info: TensorInfo) -> Any:
