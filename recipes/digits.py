@@ -1,11 +1,12 @@
 """Handwritten digits with a small convolutional net, from training to prediction.
 
 Trains on scikit-learn's 1,797 real scanned digits (8 x 8 pixels), stops once in the middle as if
-Ctrl-C had been pressed, goes on from the checkpoint, evaluates on digits it has not seen, and
-predicts. TensorBoard shows losses, accuracy and a confusion matrix:
+Ctrl-C had been pressed, goes on from the checkpoint, evaluates on digits it has not seen, predicts,
+and exports the model for serving. TensorBoard shows losses, accuracy and a confusion matrix:
 
     python recipes/digits.py --model-dir runs/digits
     tensorboard --logdir runs/digits
+    torchestimator serve runs/digits/export
 
 For digits of your own, change `load_digits`: an array of images [examples, 1, height, width] with
 values in [0, 1], and an array of labels [examples].
@@ -150,14 +151,16 @@ def main() -> None:
     te.train_and_evaluate(estimator, te.TrainSpec(train_input, arguments.max_steps), evaluation)
     results = estimator.evaluate(test_input, hooks=evaluation.hooks)
     predictions = list(estimator.predict(test_input))
-    wrong = [index for index, row in enumerate(predictions) if row["class_ids"] != test_y[index]]
-    report(estimator, results, predictions, wrong, test_y, time.perf_counter() - started)
+    receiver = te.export.build_raw_serving_input_receiver_fn({"image": train_x[:8]})
+    export = estimator.export_saved_model(f"{arguments.model_dir}/export", receiver)
+    report(estimator, results, predictions, test_y)
+    report_export(export, predictions, test_x)
+    print(f"time              {time.perf_counter() - started:.1f} s")
 
 
-def report(
-    estimator: te.Estimator, results: dict, predictions: list, wrong: list[int], labels: np.ndarray, seconds: float
-) -> None:
+def report(estimator: te.Estimator, results: dict, predictions: list, labels: np.ndarray) -> None:
     """Prints what came out."""
+    wrong = [index for index, row in enumerate(predictions) if row["class_ids"] != labels[index]]
     sys.stderr.flush()
     print("\n=== Digits ===")
     print(f"held-out digits   {len(predictions)}, of which {len(wrong)} are misread")
@@ -169,7 +172,18 @@ def report(
         print(f"  misread: a {labels[index]} as a {row['class_ids']} ({sure:.0%} sure)")
     print(f"newest checkpoint {estimator.latest_checkpoint()}")
     print(f"TensorBoard       tensorboard --logdir {estimator.model_dir}")
-    print(f"time              {seconds:.1f} s")
+
+
+def report_export(export: str, predictions: list, images: np.ndarray) -> None:
+    """Runs the exported model without this file's code, and compares it with the Estimator's predictions."""
+    expected = np.stack([row["probabilities"] for row in predictions])
+    print(f"export            {export}")
+    for runtime in ("onnxruntime", "torchscript", "torch_export"):
+        answers = te.export.load(export, runtime=runtime).default(image=images)
+        difference = np.abs(answers["probabilities"] - expected).max()
+        print(f"  {runtime:15} {len(images)} digits, probabilities within {difference:.1e} of predict")
+    base = os.path.dirname(export)
+    print(f"serve it          .venv/bin/torchestimator serve {base}")
 
 
 if __name__ == "__main__":

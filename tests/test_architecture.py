@@ -35,8 +35,8 @@ HEAVY = {
 LAYERS = {"cli": 5, "serving": 5, "estimator": 4, "trainer": 3, "capture": 2, "strategy": 1, "config": 1, "cluster": 1}
 """What is not named here is the bottom layer, 0; a module may import its own layer and those below."""
 
-SLOW_PARTS_OF_TORCH = ("torch._inductor", "torch.utils._triton")
-"""The compiler, which takes a second to load and is needed only where a step is captured."""
+SLOW_PARTS_OF_TORCH = ("torch._inductor", "torch._subclasses", "torch.fx.experimental", "torch.utils._triton")
+"""The compiler and the tracer, which take a second to load and are needed only where a model is captured."""
 
 
 def module_name(path):

@@ -183,16 +183,16 @@ def _shape(info: TensorInfo) -> str:
 
 
 def _files_text(path: str, info: ExportInfo) -> Iterator[str]:
-    files = {
-        file.partition("#")[0]
+    artifacts = {
+        artifact
         for graph in info.meta_graphs
         for signature in graph.signature_def.values()
-        for file in signature.artifacts.values()
+        for artifact in signature.artifacts.values()
     }
     yield "Files:"
-    for file in sorted(files):
-        verified = info.verified.get(file)
-        yield f"  {file}  {_size(os.path.join(path, file))}  {_verified_text(verified)}"
+    for artifact in sorted(artifacts):
+        size = _size(os.path.join(path, artifact.partition("#")[0]))
+        yield f"  {artifact}  {size}  {_verified_text(info.verified.get(artifact))}"
 
 
 def _size(path: str) -> str:

@@ -43,7 +43,8 @@ def add_string_inputs(model: Model, names: Sequence[str]) -> None:
     for (strings, old), part in zip(hashed, parts, strict=False):
         new = builder.op("Reshape", part, builder.op("Shape", strings), allowzero=1)
         new.type, new.shape = old.type, old.shape
-        old.replace_all_uses_with(new)
+        for node, index in list(old.uses()):
+            node.replace_input_with(index, new)
     builder.insert_into(model, first=True)
 
 

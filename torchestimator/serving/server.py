@@ -24,6 +24,9 @@ from torchestimator.serving.server_options import ServerOptions
 from torchestimator.serving.worker_threads import WorkerThreads
 
 _BACKLOG = 2048
+_KEEP_ALIVE_SECS = 75
+"""Longer than proxies usually keep a connection, so that none is closed under a request that they send."""
+
 _MOST_VALUES = 32
 """Values of an input that an example on a command line may have."""
 
@@ -67,6 +70,7 @@ async def _run(application: Application, folder: ModelFolder, listener: socket.s
         access_log=False,
         server_header=False,
         date_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_SECS,
         backlog=_BACKLOG,
     )
     watch = asyncio.create_task(folder.watch(options.poll_secs))
