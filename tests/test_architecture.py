@@ -254,6 +254,7 @@ OF_NO_MODULE = {
     "test_architecture.py": "rules",
     "test_readme.py": "README.md",
     "test_migration_guide.py": "docs/migrating-from-tf-estimator.md",
+    "test_serving_guide.py": "docs/serving.md",
     "metrics/test_tensorflow_parity.py": "recorded numbers",
     "trainer/test_step_calls.py": "the library's frames in a step",
     "checkpoint/test_crash.py": "processes killed while saving",

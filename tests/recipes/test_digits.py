@@ -56,6 +56,16 @@ def test_losses_accuracy_and_a_confusion_matrix_are_in_tensorboard(run):
     assert min(picture.width, picture.height) > 100
 
 
+def test_the_export_agrees_with_predict_in_every_runtime(run):
+    folder, printed = run
+    found = dict(
+        re.findall(r"^  (onnxruntime|torchscript|torch_export) +360 digits, .* within ([0-9.e+-]+)", printed, re.M)
+    )
+    assert len(found) == 3
+    assert all(float(difference) < 1e-5 for difference in found.values())
+    assert f"serve {folder}/export" in printed
+
+
 def test_the_data_are_split_by_class_and_scaled():
     (train_x, train_y), (test_x, test_y) = digits.load_digits()
     assert train_x.shape == (1437, 1, 8, 8)
