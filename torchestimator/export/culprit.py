@@ -1,6 +1,7 @@
 """Finds the line of model_fn that an exporter stumbles over, by running it once more under observation."""
 
 import linecache
+import os
 import re
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -8,11 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchestimator.user_line import user_line_of
 
 UNKNOWN = "model_fn"
+
+_TORCH = os.path.dirname(torch.__file__)
 
 _PLACE = re.compile(r"(?P<file>[^\s()]+\.py):(?P<line>\d+)")
 
@@ -44,14 +48,14 @@ def line_of_fixed_size(
     """
     # Where torch works otherwise in some version, the line stays unknown; the error itself is told all the same.
     try:
-        guards = _size_guards(run, tensors, free_axes)
+        guards, trace = _size_guards(run, tensors, free_axes)
     except Exception:  # noqa: BLE001
         return UNKNOWN
     for location in guards:
         found = _PLACE.search(location)
-        if found:
+        if found and not os.path.exists(os.path.join(_TORCH, found["file"])):
             return _shown(found["file"], int(found["line"]))
-    return UNKNOWN
+    return user_line_of(trace, UNKNOWN)
 
 
 class _OperatorWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -68,11 +72,26 @@ class _OperatorWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
+class _GuardWatch(TorchFunctionMode):
+    """Remembers the first call after which a condition holds."""
+
+    def __init__(self, holds: Callable[[], bool]) -> None:
+        super().__init__()
+        self._holds = holds
+        self.trace = ""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not self.trace and self._holds():
+            self.trace = "".join(traceback.format_stack())
+        return result
+
+
 def _size_guards(
     run: Callable[[Mapping[str, Tensor]], object],
     tensors: Mapping[str, Tensor],
     free_axes: Mapping[str, Sequence[int]],
-) -> list[str]:
+) -> tuple[list[str], str]:
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 
@@ -84,9 +103,10 @@ def _size_guards(
             DimDynamic.DYNAMIC if axis in free_axes.get(name, ()) else DimDynamic.STATIC for axis in range(tensor.dim())
         ]
         stand_ins[name] = fake.from_tensor(tensor, symbolic_context=StatelessSymbolicContext(axes))
-    with fake, torch.no_grad():
+    watch = _GuardWatch(lambda: bool(sizes.guards))
+    with fake, torch.no_grad(), watch:
         run(stand_ins)
-    return [str(guard.sloc) for guard in sizes.guards]
+    return [str(guard.sloc) for guard in sizes.guards], watch.trace
 
 
 def _shown(tail: str, line: int) -> str:

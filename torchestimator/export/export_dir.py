@@ -46,7 +46,10 @@ class ExportDir:
                 except FileExistsError:
                     pass
                 else:
-                    return self
+                    # Another process may have published between the two calls.
+                    if not os.path.exists(self.final):
+                        return self
+                    os.rmdir(self.path)
             LOG.warning("%s exists already; trying the next second (%d of %d).", self.final, attempt + 1, _ATTEMPTS)
             time.sleep(1)
         raise RuntimeError(

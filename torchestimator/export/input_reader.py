@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torchestimator.export.tensor_info import TensorInfo
 
 _BATCH = "batch"
+_NUMBERS = {int, float}
 _LARGEST_EXACT = {"float16": 2**11, "float32": 2**24, "float64": 2**53}
 """Integers up to here are the same number in that dtype."""
 
@@ -27,6 +28,8 @@ class InputReader:
     """Its key in the signature."""
     info: TensorInfo
     """What the signature says of it."""
+    expected: str
+    """What its arrays must be, in words."""
     dtype: np.dtype[Any]
     """Of its arrays."""
     rank: int
@@ -43,6 +46,7 @@ class InputReader:
         return cls(
             key,
             info,
+            shown(info),
             info.type.numpy,
             len(info.shape),
             tuple((axis, size) for axis, size in enumerate(info.shape) if size >= 0),
@@ -54,7 +58,7 @@ class InputReader:
         if self.info.is_string:
             array = strings_from(self.key, value, as_text=True)
         else:
-            array = value if isinstance(value, np.ndarray) else self._array(value)
+            array = numbers_from(self.key, value, self.expected)
             if array.dtype != self.dtype:
                 array = self._cast(array)
         shape = array.shape
@@ -68,15 +72,6 @@ class InputReader:
                     f"{shape[axis]} in `{self.key}` (dimension {axis})."
                 )
         return array
-
-    def _array(self, value: Any) -> NDArray[Any]:
-        try:
-            return np.asarray(value)
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f"The input `{self.key}` must be {shown(self.info)}, with rows of equal length. "
-                f"Received: a {type(value).__name__} that is no array ({error})."
-            ) from None
 
     def _cast(self, array: NDArray[Any]) -> NDArray[Any]:
         """To the right dtype, where that keeps the values; real numbers may be rounded, not overflow."""
@@ -97,13 +92,13 @@ class InputReader:
             return array.astype(target)
         received = f"values such as {_first(array)!r}" if source.kind == "O" else _numpy_name(source)
         raise TypeError(
-            f"The input `{self.key}` must be {shown(self.info)}: values of {source.name} do not become "
+            f"The input `{self.key}` must be {self.expected}: values of {source.name} do not become "
             f"{target.name} by themselves. Received: {received}."
         )
 
     def _outside(self, array: NDArray[Any]) -> str:
         return (
-            f"The input `{self.key}` must be {shown(self.info)}, and some of its values do not fit {self.dtype.name}. "
+            f"The input `{self.key}` must be {self.expected}, and some of its values do not fit {self.dtype.name}. "
             f"Received: {array.dtype.name} from {array.min()} to {array.max()}."
         )
 
@@ -115,9 +110,44 @@ class InputReader:
             elif all(size in (-1, given) for size, given in zip(self.info.shape[1:], shape, strict=True)):
                 hint = " The batch dimension is missing: put one row into a list."
         raise ValueError(
-            f"The input `{self.key}` must be {shown(self.info)}, where -1 is any size. "
+            f"The input `{self.key}` must be {self.expected}, where -1 is any size. "
             f"Received: shape {list(shape)}.{hint}"
         )
+
+
+def numbers_from(key: str, value: Any, expected: str) -> NDArray[Any]:
+    """An array of whatever kind of numbers a value holds.
+
+    Args:
+        key: of the input, for errors.
+        value: an array, a (nested) list, a tensor or a number.
+        expected: what it must be, for errors.
+
+    Raises:
+        TypeError: it holds something else than numbers, or bools among numbers.
+        ValueError: it is a list with rows of different lengths.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, list | tuple):
+        # As text, numpy would give every element the size of the longest one: a lot for what a stranger sent.
+        items: list[Any] = np.asarray(value, dtype=object).reshape(-1).tolist()
+        kinds = set(map(type, items))
+        if not (kinds <= _NUMBERS or kinds == {bool}):
+            _refuse_items(key, items, kinds, expected)
+    return np.asarray(value)
+
+
+def _refuse_items(key: str, items: list[Any], kinds: set[type], expected: str) -> None:
+    for row, item in enumerate(items):
+        if isinstance(item, list | tuple):
+            raise ValueError(
+                f"The input `{key}` must be {expected}, with rows of equal length. Received: row {row} is {item!r}."
+            )
+        if not isinstance(item, np.generic | int | float) or (isinstance(item, bool) and kinds != {bool}):
+            raise TypeError(
+                f"The input `{key}` must be {expected}. Received: {item!r} ({type(item).__name__}), element {row}."
+            )
 
 
 def strings_from(key: str, value: Any, as_text: bool) -> NDArray[Any]:

@@ -71,7 +71,8 @@ def convert(program: torch.export.ExportedProgram, plan: SignaturePlan) -> Any:
     except Exception as error:
         raise _explained(error, plan, what) from error
     assert converted is not None
-    _check(converted.model, list(inputs.identifiers.values()), identifiers, what)
+    # torch.export writes the names of inputs in small letters; only their order is that of the identifiers.
+    _check(converted.model, list(program.graph_signature.user_inputs), identifiers, what)
     _finish(converted.model, inputs, outputs)
     return converted
 

@@ -1,6 +1,7 @@
 """Placeholders: the tensors that clients will send, as a serving_input_receiver_fn declares them."""
 
 import contextlib
+import itertools
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ BATCH = "batch"
 """Name of the dimension that counts the examples."""
 
 _GENERATED_ROWS = 16
+_LONGEST = 6
 _STRINGS = ("a", "example", "Some words", "0", "", "snow \u2603")
 
 
@@ -53,7 +55,11 @@ class Placeholder:
         """
         count = batch_size if self.shape[0] < 0 else self.shape[0]
         if self.example is not None:
-            return self.example[np.arange(count) % len(self.example)]
+            rows = self.example[np.arange(count) % len(self.example)]
+            for axis, name in enumerate(self.dim_names):
+                if axis and name:
+                    rows = rows.take(np.arange(free_sizes[name]) % rows.shape[axis], axis)
+            return rows
         others = zip(self.dim_names[1:], self.shape[1:], strict=True)
         sizes = [free_sizes[name] if name else size for name, size in others]
         return _made_up(self.type, (count, *sizes), self.name)
@@ -68,6 +74,7 @@ class _Run:
 
     def __init__(self, values: Mapping[str, Tensor] | None) -> None:
         self.values = values
+        self.sizes: dict[str, int] = {}
         self.declared: dict[str, Placeholder] = {}
         self.tensors: dict[str, Tensor] = {}
 
@@ -127,16 +134,16 @@ def placeholder(
 
 def declare(made: Placeholder) -> Tensor:
     """Takes a placeholder into the current run and returns the tensor that it is."""
-    if not _RUNS.stack:
-        return to_tensors_of(made, made.rows(2, _sizes([made])))
-    run = _RUNS.stack[-1]
+    run = _RUNS.stack[-1] if _RUNS.stack else _Run(None)
     if made.name in run.declared:
         raise ValueError(f"Each placeholder needs a `name` of its own. Received {made.name!r} twice.")
     run.declared[made.name] = made
     if run.values is not None:
         tensor = run.values[made.name]
     else:
-        tensor = to_tensors_of(made, made.rows(2, _sizes(run.declared.values())))
+        # A dimension keeps the size that it has in the first placeholder with it.
+        run.sizes = {**free_sizes([made], len(run.sizes)), **run.sizes}
+        tensor = to_tensors_of(made, made.rows(2, run.sizes))
     run.tensors[made.name] = tensor
     return tensor
 
@@ -187,19 +194,24 @@ def to_tensors_of(declared: Placeholder, rows: np.ndarray[Any, Any]) -> Tensor:
 
 
 def free_sizes(declared: Sequence[Placeholder], round_number: int) -> dict[str, int]:
-    """Sizes for the dimensions of any size other than the batch, different in each round."""
-    names = sorted({name for each in declared for name in each.dim_names[1:] if name})
-    return {name: 3 + (round_number + index) % 4 for index, name in enumerate(names)}
+    """Sizes for the dimensions of any size other than the batch, different in each round, and near those of examples.
 
-
-def _sizes(declared: Any) -> dict[str, int]:
-    return {BATCH: 2, **free_sizes(list(declared), 0)}
+    None is above the longest example where that has some length: a model may allow no more.
+    """
+    longest: dict[str, int] = {}
+    for each in declared:
+        for axis, name in enumerate(each.dim_names):
+            if axis and name:
+                given = 0 if each.example is None else each.example.shape[axis]
+                longest[name] = max(longest.get(name, _LONGEST), given)
+    return {name: longest[name] - (round_number + index) % 4 for index, name in enumerate(sorted(longest))}
 
 
 def _placeholder(dtype: Any, shape: Any, name: str | None, example: Any) -> Placeholder:
     if name is None:
-        number = sum(1 for taken in _RUNS.stack[-1].declared if taken.startswith("placeholder")) if _RUNS.stack else 0
-        name = f"placeholder_{number}" if number else "placeholder"
+        taken = _RUNS.stack[-1].declared if _RUNS.stack else {}
+        numbered = (f"placeholder_{number}" for number in itertools.count(1))
+        name = next(each for each in itertools.chain(["placeholder"], numbered) if each not in taken)
     if not isinstance(name, str) or not name:
         raise TypeError(f"`name` of a placeholder must be a string. Received: {name!r}.")
     sizes, dim_names = _shape(shape, name)
@@ -257,7 +269,7 @@ def _example(example: Any, kind: DataType, sizes: tuple[int, ...], name: str) ->
     fits = values.ndim == len(sizes) and all(
         size in (-1, given) for size, given in zip(sizes[1:], values.shape[1:], strict=True)
     )
-    if not fits or not len(values):
+    if not fits or not values.size:
         raise ValueError(
             f"`example` of the placeholder {name!r} must have at least one row and the shape {list(sizes)}. "
             f"Received: shape {list(values.shape)}."

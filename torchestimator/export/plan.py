@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import nn
-
 from torchestimator.export.outputs import DEFAULT_SERVING_SIGNATURE
 from torchestimator.export.serving_inputs import ServingInputs, identifier_of
 from torchestimator.export.serving_module import (
@@ -65,7 +63,14 @@ class SignaturePlan:
         if self.output_name == DEFAULT_SERVING_SIGNATURE:
             return "forward"
         plain = identifier_of(self.output_name)
-        return f"{plain}_signature" if hasattr(nn.Module, plain) or hasattr(ServingModule, plain) else plain
+        return f"{plain}_signature" if hasattr(self.module, plain) else plain
+
+    @property
+    def program(self) -> str:
+        """Its torch.export file."""
+        if self.name == DEFAULT_SERVING_SIGNATURE:
+            return "model.pt2"
+        return "model_signature.pt2" if self.stem == "model" else f"{self.stem}.pt2"
 
 
 def plan_signatures(mode: ExportedMode) -> list[SignaturePlan]:

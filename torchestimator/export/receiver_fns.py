@@ -107,4 +107,9 @@ def _declared(examples: Mapping[str, Any], batch_size: int | None) -> dict[str, 
     for name in examples:
         if not isinstance(name, str):
             raise TypeError(f"Names of features must be strings to be sent by a client. Received: {name!r}.")
+        if isinstance(examples[name], Mapping):
+            raise TypeError(
+                f"Clients send tensors by name, and {name!r} is a dict of several. Write a function that declares "
+                "each with te.export.placeholder and returns a te.export.ServingInputReceiver with the nested features."
+            )
     return {name: like_example(name, value, batch_size) for name, value in examples.items()}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from torchestimator.export.conversion_error import ExportError, explained
 from torchestimator.export.culprit import line_of_fixed_size
+from torchestimator.export.placeholder import BATCH
 from torchestimator.export.serving_inputs import ServingInputs
 from torchestimator.export.serving_module import ServingModule
 from torchestimator.mode_keys import ModeKeys
@@ -36,13 +37,14 @@ def export_program(
     Raises:
         ExportError: the model can't be traced.
     """
-    dims: dict[str, Any] = {}
-    dynamic_shapes: dict[str, dict[int, Any]] = {}
-    for key, placeholder in inputs.placeholders.items():
-        free = {axis: name for axis, name in enumerate(placeholder.dim_names) if name is not None}
-        dynamic_shapes[inputs.identifiers[key]] = {
-            axis: dims.setdefault(name, torch.export.Dim(name)) for axis, name in free.items()
+    # Sizes other than the batch may have limits, such as the length of a table of positions.
+    batch, other = torch.export.Dim(BATCH), torch.export.Dim.DYNAMIC
+    dynamic_shapes: dict[str, dict[int, Any]] = {
+        inputs.identifiers[key]: {
+            axis: batch if name == BATCH else other for axis, name in enumerate(placeholder.dim_names) if name
         }
+        for key, placeholder in inputs.placeholders.items()
+    }
     arguments = {inputs.identifiers[key]: tensor for key, tensor in tensors.items()}
     names_before = set(dict(module.named_parameters()))
     gradients = torch.enable_grad() if module.model.mode == ModeKeys.TRAIN else torch.no_grad()

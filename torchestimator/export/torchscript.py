@@ -82,6 +82,9 @@ def _traced(trace: Callable[[], Any]) -> torch.jit.ScriptModule:
             _without_deprecation()
             # What the tracer only warns of is a model that is wrong for other values.
             warnings.simplefilter("error", TracerWarning)
+            # torch's own layers (nn.LSTM, nn.MultiheadAttention) look at sizes, to check them; that other sizes work
+            # as well is tried below, and again with the written file.
+            warnings.filterwarnings("ignore", category=TracerWarning, module=r"torch\.nn\.")
             traced: torch.jit.ScriptModule = trace()
     except Exception as error:
         if isinstance(error, TracerWarning) or isinstance(error.__cause__, TracerWarning):

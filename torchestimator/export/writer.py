@@ -28,9 +28,8 @@ from torchestimator.checkpoint.tensor_writer import write_tensors
 from torchestimator.export import onnx_model, torch_export, torchscript
 from torchestimator.export.export_dir import ExportDir
 from torchestimator.export.loader import LoadedExport, load
-from torchestimator.export.outputs import DEFAULT_SERVING_SIGNATURE
 from torchestimator.export.plan import ExportedMode, SignaturePlan, plan_signatures
-from torchestimator.export.serving_inputs import ServingInputs
+from torchestimator.export.serving_inputs import ServingInputs, identifier_of
 from torchestimator.export.serving_module import serving_module
 from torchestimator.export.signature import FILE_NAME, SERVE, ExportInfo, MetaGraph, Signature
 from torchestimator.export.triton import write_triton_repository
@@ -151,6 +150,12 @@ class _Writing:
 
     def write_mode(self, mode: ExportedMode) -> None:
         plans = plan_signatures(mode)
+        twice = sorted(self._plans.keys() & {plan.name for plan in plans})
+        if twice:
+            raise ValueError(
+                f"The signature {twice[0]!r} of `export_outputs` has the name of the graph of another mode in this "
+                "export. Rename it."
+            )
         signatures: dict[str, Signature] = {}
         for plan in plans:
             signatures[plan.name] = self._described(plan)
@@ -236,7 +241,7 @@ class _Writing:
             onnx_model.save_model(converted, self._path(artifact), plan.name, signature.to_json())
             signature.artifacts[onnx_model.FORMAT] = artifact
         if torch_export.FORMAT in self._formats:
-            artifact = f"torch_export/{'model' if plan.name == DEFAULT_SERVING_SIGNATURE else plan.stem}.pt2"
+            artifact = f"torch_export/{plan.program}"
             torch_export.save_program(program, self._path(artifact), {plan.name: signature.to_json()})
             signature.artifacts[torch_export.FORMAT] = artifact
 
@@ -248,7 +253,7 @@ class _Writing:
         plans: Sequence[SignaturePlan],
         signatures: Mapping[str, Signature],
     ) -> None:
-        artifact = f"torchscript/{f'model_{group}' if group else 'model'}.pt"
+        artifact = f"torchscript/{f'model_{identifier_of(group)}' if group else 'model'}.pt"
         own = [plan for plan in plans if plan.inputs is inputs and plan.alias_of is None]
         documents = {plan.name: signatures[plan.name].to_json() for plan in own}
         torchscript.save_script(_scripted(mode, inputs, plans), self._path(artifact), documents)
@@ -306,6 +311,11 @@ def _torch_program(path: str, plan: SignaturePlan) -> Any:
 
 
 def _checked_assets(assets_extra: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
+    if not isinstance(assets_extra, Mapping):
+        raise TypeError(
+            f"`assets_extra` must be a dict from path in the export to file. Received: {assets_extra!r}. "
+            'Write: assets_extra={"notes.txt": "runs/notes.txt"}'
+        )
     checked = {}
     for destination, source in assets_extra.items():
         path = os.path.normpath(destination)

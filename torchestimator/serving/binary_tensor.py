@@ -1,5 +1,6 @@
 """Tensors as bytes: the binary tensor data extension of the Open Inference Protocol v2."""
 
+import math
 import struct
 
 import numpy as np
@@ -30,7 +31,7 @@ def read_tensor(name: str, datatype: str, shape: tuple[int, ...], data: memoryvi
     Raises:
         RequestError: they are too few or too many for the shape.
     """
-    count = int(np.prod(shape, dtype=np.int64))
+    count = math.prod(shape)
     if datatype == BYTES:
         strings = _read_strings(name, data)
         if len(strings) != count:

@@ -3,6 +3,7 @@
 https://github.com/kserve/open-inference-protocol, with the binary tensor data extension of Triton and KServe.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from torchestimator.export.input_reader import numbers_from
 from torchestimator.export.loader import LoadedSignature
 from torchestimator.export.runtime import Arrays
 from torchestimator.export.tensor_info import TensorInfo
@@ -21,6 +23,8 @@ from torchestimator.serving.request_error import RequestError, one_of
 HEADER_LENGTH = b"inference-header-content-length"
 """The header that gives the size of the JSON in front of binary tensors."""
 
+_MOST_DIMENSIONS = 32
+_MOST_VALUES = 2**40
 _KINDS = {"BOOL": "b", "UINT": "ui", "INT": "ui", "FP": "uif"}
 """The kinds of NumPy arrays that JSON gives for the datatypes that begin so."""
 
@@ -98,7 +102,7 @@ def _read_input(tensor: Any, binary: memoryview) -> tuple[str, NDArray[Any], mem
     datatype, shape = tensor.get("datatype"), tensor.get("shape")
     if not isinstance(datatype, str) or datatype not in NUMPY_DTYPES:
         raise RequestError(400, f'The "datatype" of the input "{name}" is unknown: {one_of(datatype, NUMPY_DTYPES)}')
-    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+    if not _is_shape(shape):
         raise RequestError(
             400, f'The "shape" of the input "{name}" must be a list of sizes. Received: {_excerpt(shape)}.'
         )
@@ -117,12 +121,21 @@ def _read_input(tensor: Any, binary: memoryview) -> tuple[str, NDArray[Any], mem
     return name, read_tensor(name, datatype, sizes, binary[:length]), binary[length:]
 
 
+def _is_shape(shape: Any) -> bool:
+    """Whether it is a list of sizes that an array can have, also where one of them is 0."""
+    are_sizes = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+    return are_sizes and len(shape) <= _MOST_DIMENSIONS and math.prod(max(1, size) for size in shape) <= _MOST_VALUES
+
+
 def _from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.asarray(data, dtype=object if datatype == BYTES else None)
-    except ValueError:
-        raise RequestError(400, f'The "data" of the input "{name}" has rows of different lengths.') from None
-    if array.size != np.prod(shape, dtype=np.int64):
+        if datatype == BYTES:
+            array: NDArray[Any] = np.asarray(data, dtype=object)
+        else:
+            array = numbers_from(name, data, f"of its datatype {datatype}")
+    except (TypeError, ValueError) as error:
+        raise RequestError(400, str(error)) from None
+    if array.size != math.prod(shape):
         raise RequestError(
             400, f'The "data" of the input "{name}" has {array.size} values, which is not its shape {list(shape)}.'
         )

@@ -26,7 +26,8 @@ from torchestimator.serving.worker_threads import WorkerThreads
 _BACKLOG = 2048
 _KEEP_ALIVE_SECS = 75
 """Longer than proxies usually keep a connection, so that none is closed under a request that they send."""
-
+_LAST_SECS = 30
+"""How long open requests may take after a signal; one that is never sent whole must not keep the process."""
 _MOST_VALUES = 32
 """Values of an input that an example on a command line may have."""
 
@@ -71,6 +72,7 @@ async def _run(application: Application, folder: ModelFolder, listener: socket.s
         server_header=False,
         date_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECS,
+        timeout_graceful_shutdown=_LAST_SECS,
         backlog=_BACKLOG,
     )
     watch = asyncio.create_task(folder.watch(options.poll_secs))

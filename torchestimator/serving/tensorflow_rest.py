@@ -28,6 +28,7 @@ METHODS = {"classify": CLASSIFY, "regress": REGRESS}
 
 _BASE64 = "b64"
 _BYTES_SUFFIX = "_bytes"
+_MOST_DIMENSIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +216,8 @@ def _serialized(row: Mapping[str, Any], spec: Mapping[str, Mapping[str, Any]]) -
 
 
 def _with_floats(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_with_floats(each) for each in value]
-    return float(value) if type(value) is int else value
+    values = value if isinstance(value, list) else [value]
+    return [float(each) if type(each) is int else each for each in values]
 
 
 def _in_shape(column: list[Any], info: TensorInfo) -> Any:
@@ -238,9 +238,11 @@ def _decoded(features: Mapping[str, Any], signature: LoadedSignature) -> Mapping
     }
 
 
-def _without_base64(key: str, value: Any) -> Any:
+def _without_base64(key: str, value: Any, depth: int = 0) -> Any:
     if isinstance(value, list):
-        return [_without_base64(key, each) for each in value]
+        if depth == _MOST_DIMENSIONS:
+            raise RequestError(400, f"The input `{key}` has lists in lists in lists, more than {depth} deep.")
+        return [_without_base64(key, each, depth + 1) for each in value]
     if not _is_base64(value):
         return value
     try:
