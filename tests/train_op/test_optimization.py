@@ -116,6 +116,36 @@ def test_groups_take_all_gradients_before_any_update(name):
     assert all(parameter.grad is None for parameter in loop.net.parameters())
 
 
+@pytest.mark.parametrize("parts", [("head", "body"), ("head",)], ids=["all parameters", "some of them"])
+def test_one_loss_for_parts_of_their_own_is_differentiated_once(parts):
+    passes = []
+
+    def describe(net, batch):
+        loss = loss_of(net, batch)
+        pairs = zip(parts, ("adam", "momentum"), strict=False)
+        return te.group(*(te.minimize(loss, OPTIMIZERS[name], var_list=getattr(net, part)) for part, name in pairs))
+
+    loop = Loop(describe, DATA)
+    backward = loop.optimization._backward
+    loop.optimization._backward = lambda *arguments: (passes.append(1), backward(*arguments))
+    loop.run(DATA[:7])
+    saved = loop.save()
+    loop.run(DATA[7:])
+    assert len(passes) == len(DATA)
+    net = Net()
+    optimizers = [
+        OPTIMIZERS[name](getattr(net, part).parameters())
+        for part, name in zip(parts, ("adam", "momentum"), strict=False)
+    ]
+    for batch in DATA:
+        loss_of(net, batch).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        net.zero_grad()
+    assert_same(loop.net, net)
+    assert_same(Loop(describe, DATA).load(saved).run(DATA[7:]).net, net)
+
+
 @pytest.mark.parametrize("name", GANS)
 def test_groups_resume_exactly(name):
     d_vars, g_vars, _, _ = GANS[name]

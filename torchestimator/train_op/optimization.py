@@ -31,6 +31,11 @@ class Optimization:
         self._scaler = scaler
         self.units = [MinimizeUnit(description, module, scaler) for description in descriptions_of(train_op)]
         self._single = self.units[0] if isinstance(train_op, Minimize) else None
+        parameters = [parameter for unit in self.units for parameter in unit.parameters]
+        is_apart = len({id(parameter) for parameter in parameters}) == len(parameters)
+        self._may_share = is_apart and all(unit.window.size == 1 for unit in self.units)
+        trainable = sum(parameter.requires_grad for parameter in module.parameters())
+        self._shared_inputs = None if len(parameters) == trainable else parameters
 
     @property
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
@@ -63,6 +68,9 @@ class Optimization:
                 f"`train_op` had {len(self.units)} te.minimize at the first step and has {len(descriptions)} now. "
                 "Return the same structure at every step."
             )
+        if self._may_share and descriptions and all(each.loss is descriptions[0].loss for each in descriptions):
+            self._differentiate_at_once(descriptions[0].loss)
+            return
         for index, (unit, description) in enumerate(zip(self.units, descriptions, strict=True)):
             unit.release_gradients()
             unit.backward(description, batch_size, index < len(descriptions) - 1, self._backward)
@@ -124,6 +132,15 @@ class Optimization:
                 unit.rescale_gradients(factor)
             if self._single is None:
                 unit.hold_gradients()
+
+    def _differentiate_at_once(self, loss: Tensor) -> None:
+        """One backward pass for all units: they minimise one loss, each over parameters of its own."""
+        for unit in self.units:
+            unit.release_gradients()
+            unit.window.filled = 1
+        if self._scaler is not None:
+            loss = self._scaler.scale(loss)
+        self._backward(loss, self._shared_inputs, False, True)
 
     def _update(self, train_op: Any, due: list[MinimizeUnit]) -> None:
         for unit, description in zip(self.units, descriptions_of(train_op), strict=True):
