@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-peers demo test lint format bench clean
+.PHONY: help setup setup-peers setup-triton demo test test-triton lint format bench clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -17,11 +17,14 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-demo: setup  ## Train, interrupt, resume, evaluate and predict on real handwritten digits
+demo: setup  ## Train, interrupt, resume, evaluate, predict and export on real handwritten digits
 	$(BIN)/python recipes/digits.py --model-dir runs/digits --fresh
 
 test: setup  ## Run the tests
 	$(BIN)/python -m pytest
+
+test-triton: setup .venv-triton/.installed  ## Ask the real Triton server for answers of real exports
+	$(BIN)/python -m pytest -m triton tests/triton
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check .
@@ -35,18 +38,32 @@ format: setup  ## Format the code
 bench: setup  ## Measure speed against a bare loop and the peers, as ratios; BENCH=--help shows options
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
-setup-peers: .venv-lightning/.installed .venv-tf/.installed  ## Build the environments of the peers for bench
+setup-triton: .venv-triton/.installed  ## Build the environment of the Triton server
+
+.venv-triton/.installed: constraints-triton.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-triton.txt "torch"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-triton.txt nvidia-pytriton onnxruntime numpy
+	touch $@
+
+setup-peers: .venv-lightning/.installed .venv-tf/.installed .venv-mlserver/.installed  ## Build the environments of the peers for bench
 
 .venv-lightning/.installed: constraints.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch"
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "lightning==2.6.*"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "lightning==2.6.*" accelerate
 	touch $@
 
 # The last TensorFlow with tf.estimator; it needs Python 3.9 to 3.11.
 .venv-tf/.installed:
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "tensorflow-cpu==2.15.*"
+	touch $@
+
+# Serves the same ONNX file for comparison.
+.venv-mlserver/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check "mlserver==1.7.1" onnxruntime
 	touch $@
 
 clean:  ## Remove the environment, caches and runs

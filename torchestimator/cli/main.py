@@ -57,7 +57,3 @@ def _one_line(error: Exception) -> str:
     # The text of a KeyError is the repr of its message.
     message = error.args[0] if isinstance(error, KeyError) and error.args else error
     return " ".join(str(message).split()) or type(error).__name__
-
-
-if __name__ == "__main__":
-    sys.exit(main())

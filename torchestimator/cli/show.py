@@ -193,6 +193,9 @@ def _files_text(path: str, info: ExportInfo) -> Iterator[str]:
     for artifact in sorted(artifacts):
         size = _size(os.path.join(path, artifact.partition("#")[0]))
         yield f"  {artifact}  {size}  {_verified_text(info.verified.get(artifact))}"
+    repository = os.path.join(path, "triton")
+    if os.path.isdir(repository):
+        yield f"Triton repository: {repository} with the models {', '.join(sorted(os.listdir(repository)))}"
 
 
 def _size(path: str) -> str:

@@ -163,9 +163,7 @@ class LoadedSignature:
     @property
     def is_batched(self) -> bool:
         """Whether the first dimension of all inputs and outputs is the batch, so that calls can be merged."""
-        infos = [*self.features.values(), *self.outputs.values()]
-        names = {info.dim_names[0] for info in infos if info.dim_names}
-        return bool(self.features) and all(info.shape[:1] == (-1,) for info in infos) and len(names) <= 1
+        return self._signature.is_batched
 
     def __call__(self, features: Mapping[str, Any] | None = None, /, **inputs: Any) -> Arrays:
         """Computes all outputs.

@@ -1,5 +1,6 @@
 """ONNX: a signature as a model that plain ONNX Runtime runs, strings included."""
 
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -153,6 +154,7 @@ def _check(model: Any, input_names: list[str], output_names: list[str], what: st
 
 def _finish(model: Any, inputs: ServingInputs, outputs: Mapping[str, OutputInfo]) -> None:
     """Gives inputs and outputs the names that clients use, and takes out what is not for them."""
+    _make_room(model.graph, {*inputs.placeholders, *outputs})
     for value, key in zip(model.graph.inputs, inputs.placeholders, strict=True):
         value.name = key
     for value, key in zip(model.graph.outputs, outputs, strict=True):
@@ -169,6 +171,18 @@ def _finish(model: Any, inputs: ServingInputs, outputs: Mapping[str, OutputInfo]
     model.ir_version = IR_VERSION
     model.producer_name = "torchestimator"
     _add_strings(model, inputs, outputs)
+
+
+def _make_room(graph: Any, keys: set[str]) -> None:
+    """Renames what is inside of a graph where clients use its name."""
+    outside = {*graph.inputs, *graph.outputs}
+    inside = [*graph.initializers.values(), *(value for node in graph for value in node.outputs)]
+    taken = keys | {value.name for value in inside}
+    for value in inside:
+        if value.name in keys and value not in outside:
+            free = (f"{value.name}_{number}" for number in itertools.count(1))
+            value.name = next(name for name in free if name not in taken)
+            taken.add(value.name)
 
 
 def _add_strings(model: Any, inputs: ServingInputs, outputs: Mapping[str, OutputInfo]) -> None:

@@ -250,7 +250,8 @@ def _shape(shape: Any, name: str) -> tuple[tuple[int, ...], tuple[str | None, ..
 def _type(dtype: Any, name: str) -> DataType:
     if dtype is str or dtype is bytes or dtype == "string":
         return DATA_TYPES[STRING]
-    for each in DATA_TYPES.values():
+    # None is float64 to NumPy.
+    for each in DATA_TYPES.values() if dtype is not None else ():
         if each.name != STRING and dtype in (each.torch, str(each.torch).removeprefix("torch."), each.numpy, each.name):
             return each
     raise TypeError(

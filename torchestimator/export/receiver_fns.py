@@ -11,6 +11,7 @@ from torchestimator.export.receivers import (
     SupervisedInputReceiver,
     TensorServingInputReceiver,
 )
+from torchestimator.io import FixedLenFeature, VarLenFeature
 
 
 def build_raw_serving_input_receiver_fn(
@@ -54,7 +55,15 @@ def build_parsing_serving_input_receiver_fn(
     Raises:
         TypeError: `feature_spec` holds something else.
     """
+    if not isinstance(feature_spec, Mapping):
+        raise TypeError(f"`feature_spec` must be a dict from feature name to feature. Received: {feature_spec!r}.")
     spec = dict(feature_spec)
+    for name, feature in spec.items():
+        if not isinstance(feature, FixedLenFeature | VarLenFeature):
+            raise TypeError(
+                "`feature_spec` must hold features such as te.io.FixedLenFeature([1], torch.float32). "
+                f"Received: {name}={feature!r}."
+            )
     if not spec:
         raise ValueError("`feature_spec` must name at least one feature. Received: {}.")
 

@@ -41,6 +41,13 @@ class Signature:
         """What the files take, by key."""
         return self.inputs if self.features is None else self.features
 
+    @property
+    def is_batched(self) -> bool:
+        """Whether all that files take and give begins with a batch of any size, so that calls can be merged."""
+        infos = [*self.graph_inputs.values(), *self.outputs.values()]
+        names = {info.dim_names[0] for info in infos if info.dim_names}
+        return bool(self.graph_inputs) and all(info.shape[:1] == (-1,) for info in infos) and len(names) <= 1
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         document: dict[str, Any] = {
@@ -169,7 +176,9 @@ def versions_in(base_dir: str | os.PathLike[str]) -> list[int]:
     if not os.path.isdir(base):
         return []
     return sorted(
-        int(name) for name in os.listdir(base) if name.isdigit() and os.path.isfile(os.path.join(base, name, FILE_NAME))
+        int(name)
+        for name in os.listdir(base)
+        if name.isdecimal() and os.path.isfile(os.path.join(base, name, FILE_NAME))
     )
 
 

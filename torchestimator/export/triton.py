@@ -70,7 +70,7 @@ def triton_config(
     obstacle = _obstacle(signature, backend)
     if obstacle:
         raise ValueError(f"Triton can't serve the {backend} model of signature {signature_name!r}: {obstacle}.")
-    if max_batch_size > 0 and not _is_batched(signature):
+    if max_batch_size > 0 and not signature.is_batched:
         shapes = ", ".join(f"{key} {list(info.shape)}" for key, info in _infos(signature))
         raise ValueError(
             "Triton batches models whose inputs and outputs all have the same free batch dimension as their first. "
@@ -148,7 +148,7 @@ def write_triton_repository(
                 "Rename one of them in `export_outputs`."
             )
         taken[name] = signature_name
-        batch = max_batch_size if _is_batched(signature) else 0
+        batch = max_batch_size if signature.is_batched else 0
         config = triton_config(name, signature_name, signature, backend=backend, max_batch_size=batch)
         model_folder = os.path.join(folder, name)
         _place_model(path, os.path.join(model_folder, str(version)), _FILES[backend])
@@ -170,13 +170,6 @@ def _obstacle(signature: Signature, backend: Backend) -> str:
 
 def _infos(signature: Signature) -> list[tuple[str, TensorInfo]]:
     return [*signature.graph_inputs.items(), *signature.outputs.items()]
-
-
-def _is_batched(signature: Signature) -> bool:
-    """Whether the first dimension of every tensor is the batch, of any size."""
-    infos = [info for _, info in _infos(signature)]
-    names = {info.dim_names[0] for info in infos if info.dim_names}
-    return all(info.shape[:1] == (-1,) for info in infos) and len(names) <= 1
 
 
 def _indexed(name: str, index: int) -> str:

@@ -1,0 +1,1 @@
+"""Tests with the real Triton Inference Server: `make test-triton`."""
