@@ -17,7 +17,7 @@ estimator = te.Estimator(model_fn, model_dir="runs/iris", params={"lr": 0.01})
 estimator.train(input_fn, steps=1000)
 """
 
-from torchestimator import experimental, export, inputs, io, metrics, summary
+from torchestimator import experimental, export, inputs, io, metrics, optim, summary
 from torchestimator.checkpoint.damage import CheckpointDamagedError
 from torchestimator.config import RunConfig
 from torchestimator.estimator.estimator import Estimator
@@ -99,6 +99,7 @@ __all__ = [
     "minimize",
     "model_to_estimator",
     "name_scope",
+    "optim",
     "summary",
     "train_and_evaluate",
 ]

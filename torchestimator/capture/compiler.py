@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from torchestimator.capture.errors import CaptureError
+from torchestimator.capture.layouts import layout_pass
 from torchestimator.model.seeds import forked_random
 
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -54,12 +55,14 @@ def compile_graph(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> CompiledGr
         CaptureError: the compiler failed.
     """
     os.environ.setdefault(CACHE_VARIABLE, _cache_folder())
-    options = {"triton.cudagraphs": True} if any(tensor.is_cuda for tensor in inputs) else {}
     with warnings.catch_warnings(), forked_random():
         # What torch's own modules warn of when the compiler loads them is not for the user.
         warnings.simplefilter("ignore")
         import torch._inductor
 
+        options: dict[str, Any] = {"post_grad_custom_post_pass": layout_pass()}
+        if any(tensor.is_cuda for tensor in inputs):
+            options["triton.cudagraphs"] = True
         try:
             return torch._inductor.compile(graph, list(inputs), options=options)  # type: ignore[no-any-return]
         except Exception as error:

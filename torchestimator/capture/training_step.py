@@ -16,6 +16,7 @@ from torchestimator.inputs.batch import batch_size_of
 from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch
+from torchestimator.train_op.clipping import clip_by_global_norm
 from torchestimator.train_op.description import Minimize
 from torchestimator.train_op.optimization import Optimization, descriptions_of
 from torchestimator.train_op.unit import MinimizeUnit
@@ -258,7 +259,7 @@ class CapturedTrainingStep:
         for target, gradient in zip(targets.values(), gradients, strict=True):
             target.grad = gradient
         if description.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(list(targets.values()), description.clip_norm)  # type: ignore[arg-type]
+            clip_by_global_norm(list(targets.values()), description.clip_norm)
         rates = [state[id(self._own[f"{index}/rate/{n}"])] for n in range(len(unit.optimizer.param_groups))]
         with swapped_optimizer(unit, targets, state, rates):
             step = type(unit.optimizer).step

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from torchestimator.train_op.clipping import clip_by_global_norm
 from torchestimator.train_op.description import Minimize
 from torchestimator.train_op.parameters import select_parameters
 from torchestimator.train_op.schedule import Schedule
@@ -69,7 +70,7 @@ class MinimizeUnit:
         if clip_norm is not None:
             if scaler is not None:
                 scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.parameters, clip_norm)  # type: ignore[arg-type]
+            clip_by_global_norm(self.parameters, clip_norm)
         if scaler is None:
             self.optimizer.step()
         else:
