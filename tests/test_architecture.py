@@ -26,13 +26,24 @@ MAX_FILE_LINES = 450
 MAX_FUNCTION_LINES = 60
 MAY_BE_IMPORTED_LATE = {
     *("PIL", "google", "httptools", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "orjson", "pandas"),
-    *("prometheus_client", "tensorboard", "torchmetrics", "tqdm", "uvicorn"),
+    *("prometheus_client", "pyarrow", "tensorboard", "torchmetrics", "tqdm", "uvicorn"),
 }
 HEAVY = {
     *("google.protobuf", "matplotlib", "onnx", "onnx_ir", "onnxruntime", "onnxscript", "orjson", "pandas"),
-    *("prometheus_client", "sklearn", "tensorboard", "torchmetrics", "tqdm", "uvicorn"),
+    *("prometheus_client", "pyarrow", "sklearn", "tensorboard", "torchmetrics", "tqdm", "uvicorn"),
 }
-LAYERS = {"__main__": 6, "cli": 5, "serving": 5, "estimator": 4, "trainer": 3, "capture": 2, "strategy": 1, "config": 1, "cluster": 1}
+LAYERS = {
+    "__main__": 6,
+    "cli": 5,
+    "serving": 5,
+    "estimator": 4,
+    "experimental": 4,
+    "trainer": 3,
+    "capture": 2,
+    "strategy": 1,
+    "config": 1,
+    "cluster": 1,
+}
 """What is not named here is the bottom layer, 0; a module may import its own layer and those below."""
 
 SLOW_PARTS_OF_TORCH = ("torch._inductor", "torch._subclasses", "torch.fx.experimental", "torch.utils._triton")
@@ -104,9 +115,10 @@ def test_only_the_public_face_knows_the_estimator():
     outside = {
         name: tree
         for name, tree in MODULES.items()
-        if name != "torchestimator" and not name.startswith("torchestimator.estimator")
+        if name not in {"torchestimator", "torchestimator.experimental"}
+        and not name.startswith("torchestimator.estimator")
     }
-    assert len(outside) < len(MODULES) - 1
+    assert len(outside) < len(MODULES) - 2
     assert not {
         name
         for name, tree in outside.items()
@@ -260,6 +272,8 @@ OF_NO_MODULE = {
     "test_migration_guide.py": "docs/migrating-from-tf-estimator.md",
     "test_serving_guide.py": "docs/serving.md",
     "metrics/test_tensorflow_parity.py": "recorded numbers",
+    "head/test_tensorflow_parity.py": "recorded numbers",
+    "feature_column/test_tensorflow_cases.py": "recorded numbers",
     "trainer/test_step_calls.py": "the library's frames in a step",
     "checkpoint/test_crash.py": "processes killed while saving",
     "triton/test_server.py": "a real Triton server",

@@ -60,7 +60,7 @@ def test_evaluation():
         (
             lambda: te.export.ClassificationOutput(SCORES, ["a"]),
             ValueError,
-            "`classes` must be a tensor. Received: list",
+            "`classes` must be a tensor of ids.*Received: list",
         ),
         (lambda: te.export.RegressionOutput(CLASSES), ValueError, "`value` must be a floating point tensor"),
         (lambda: te.export.RegressionOutput(nn.ReLU()), ValueError, "Received: a module ReLU"),

@@ -101,6 +101,11 @@ class Estimator(ExportMethods):
         return copy.deepcopy(self._params or {})
 
     @property
+    def warm_start_from(self) -> WarmStartSettings | None:
+        """The weights to start from while `model_dir` has no checkpoint."""
+        return self._warm_start
+
+    @property
     def model_fn(self) -> Callable[..., EstimatorSpec]:
         """The model_fn with `params` and `model_dir` bound: a function of features, labels, mode and config."""
         taken = check_model_fn(self._given_model_fn, None)

@@ -245,13 +245,12 @@ def _read_record(export_path: str) -> dict[str, Any] | None:
     path = os.path.join(export_path, _RECORD)
     try:
         with open(path, encoding="utf-8") as file:
-            result = json.load(file)["eval_result"]
+            return dict(json.load(file)["eval_result"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
         LOG.warning("%s can't be read; the next evaluation counts as the best.", path)
         return None
-    return dict(result)
 
 
 def _plain(value: Any) -> Any:

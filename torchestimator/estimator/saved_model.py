@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import difflib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,9 @@ from torchestimator.strategy.strategy import Batch
 
 Files = Mapping[str, str | os.PathLike[str]]
 ReceiverFn = Callable[[], Any]
+
+_ONE_AT_A_TIME = threading.Lock()
+"""torch's exporters change the state of the whole process."""
 
 _MODES = (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT)
 
@@ -69,7 +73,7 @@ def export_model(
         for mode in _MODES
         if mode in receiver_fns
     )
-    with forked_random():
+    with _ONE_AT_A_TIME, forked_random():
         return write_export(base_dir, modes, model_name=model_name, formats=chosen, assets_extra=assets_extra)
 
 
@@ -84,7 +88,7 @@ def check_model(
     """
     chosen = check_formats(formats, [ModeKeys.PREDICT])
     started = time.perf_counter()
-    with forked_random():
+    with _ONE_AT_A_TIME, forked_random():
         check_export(_exported_mode(blueprint, receiver_fn, ModeKeys.PREDICT, checkpoint_path, True), chosen)
     LOG.info("The model can be exported: tried in %.1f s, before training.", time.perf_counter() - started)
 
@@ -119,8 +123,11 @@ def _explained_keys(argument: str, inputs: ServingInputs, features: Any) -> Iter
         names = list(features) if isinstance(features, Mapping) else ["a single tensor"]
         asked = error.args[0] if isinstance(error, KeyError) and error.args else None
         if not isinstance(asked, str) or asked in names:
-            shapes = {key: list(rows.shape) for key, rows in inputs.rows(2).items()}
-            error.add_note(f"model_fn was called with features made of what `{argument}` declares: {shapes}.")
+            made = [
+                f"{key!r} ({'strings' if rows.dtype == object else rows.dtype} {list(rows.shape)})"
+                for key, rows in inputs.rows(2).items()
+            ]
+            error.add_note(f"model_fn was called with features made of what `{argument}` declares: {', '.join(made)}.")
             raise
         close = difflib.get_close_matches(asked, names, n=1)
         hint = f" Is {close[0]!r} meant?" if close else ""

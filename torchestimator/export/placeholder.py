@@ -139,6 +139,11 @@ def declare(made: Placeholder) -> Tensor:
         raise ValueError(f"Each placeholder needs a `name` of its own. Received {made.name!r} twice.")
     run.declared[made.name] = made
     if run.values is not None:
+        if made.name not in run.values:
+            raise ValueError(
+                "A receiver function must declare the same placeholders whenever it is called. "
+                f"Received: {made.name!r} besides {sorted(run.values)}."
+            )
         tensor = run.values[made.name]
     else:
         # A dimension keeps the size that it has in the first placeholder with it.
@@ -265,6 +270,8 @@ def _example(example: Any, kind: DataType, sizes: tuple[int, ...], name: str) ->
         values = values.astype(object)
         decoded = [each.decode() if isinstance(each, bytes) else each for each in values.ravel()]
         values = np.array(decoded, dtype=object).reshape(values.shape)
+    elif values.dtype.kind not in "biuf":
+        raise TypeError(f"`example` of the placeholder {name!r} must be numbers. Received: {example!r}.")
     elif values.dtype != kind.numpy:
         values = values.astype(kind.numpy)
     fits = values.ndim == len(sizes) and all(

@@ -103,6 +103,10 @@ def plan_signatures(mode: ExportedMode) -> list[SignaturePlan]:
 def _check_stems(plans: list[SignaturePlan]) -> None:
     names: dict[str, str] = {}
     for plan in plans:
+        if not plan.output_name:
+            raise ValueError(
+                f"A signature in `export_outputs` has no name. Received: {[each.output_name for each in plans]}."
+            )
         other = names.setdefault(plan.stem, plan.name)
         if other != plan.name:
             raise ValueError(

@@ -11,6 +11,7 @@ from torchestimator.export.receivers import (
     SupervisedInputReceiver,
     TensorServingInputReceiver,
 )
+from torchestimator.inputs.column import is_pandas
 from torchestimator.io import FixedLenFeature, VarLenFeature
 
 
@@ -20,15 +21,16 @@ def build_raw_serving_input_receiver_fn(
     """A serving_input_receiver_fn for clients that send the features as they are.
 
     Args:
-        features: a dict of examples [rows, ...] by name, tensors or arrays, strings as well: their dtypes and shapes
-            are declared, and the export is checked with their values. A single tensor is for a model_fn whose
-            features are one tensor.
+        features: a dict of examples [rows, ...] by name, tensors or arrays, strings as well, or a pandas DataFrame:
+            their dtypes and shapes are declared, and the export is checked with their values. A single tensor is for
+            a model_fn whose features are one tensor.
         default_batch_size: the only batch size that is allowed; None: any.
 
     Raises:
         TypeError: a feature is no tensor or array.
         ValueError: a feature has no batch dimension or no rows.
     """
+    features = _columns(features)
     is_single = not isinstance(features, Mapping)
     declared = _declared({"feature": features} if is_single else features, default_batch_size)
 
@@ -91,6 +93,7 @@ def build_raw_supervised_input_receiver_fn(
     Raises:
         ValueError: features and labels share a name.
     """
+    features, labels = _columns(features), _columns(labels)
     single = {"features": not isinstance(features, Mapping), "labels": not isinstance(labels, Mapping)}
     feature_examples = {"input": features} if single["features"] else dict(features)
     label_examples = {"label": labels} if single["labels"] else dict(labels)
@@ -108,6 +111,11 @@ def build_raw_supervised_input_receiver_fn(
         return SupervisedInputReceiver(given["features"], given["labels"], tensors)
 
     return input_receiver_fn
+
+
+def _columns(examples: Any) -> Any:
+    """A pandas DataFrame as a dict of its columns, as te.inputs.pandas_input_fn gives it; others as they are."""
+    return dict(examples) if is_pandas(examples, "DataFrame") else examples
 
 
 def _declared(examples: Mapping[str, Any], batch_size: int | None) -> dict[str, Any]:

@@ -48,15 +48,15 @@ class ServingInputs:
         self.identifiers = _identifiers(self.placeholders)
         """The argument name of each key in torch files."""
 
-    @property
-    def has_fixed_batch(self) -> bool:
-        """Whether only one batch size is allowed."""
-        return any(each.shape[0] >= 0 for each in self.placeholders.values())
-
     def batch_sizes(self, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        """Those of the wanted batch sizes that are allowed."""
-        fixed = {each.shape[0] for each in self.placeholders.values() if each.shape[0] >= 0}
-        return tuple(sorted(fixed)) if fixed else wanted
+        """Those of the wanted batch sizes that are allowed; where all inputs have a fixed size, that."""
+        first = {each.shape[0] for each in self.placeholders.values()}
+        return wanted if min(first) < 0 else tuple(sorted(first))
+
+    def batch_of(self, tensors: Mapping[str, Tensor]) -> int:
+        """The batch size of tensors by key; beside inputs of any size, those of a fixed size are settings."""
+        free = [key for key, each in self.placeholders.items() if each.shape[0] < 0]
+        return tensors[(free or list(self.placeholders))[0]].shape[0]
 
     def features_and_labels(self, tensors: Mapping[str, Tensor]) -> tuple[Any, Any]:
         """What model_fn gets.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from torchestimator.export.conversion_error import explained
 from torchestimator.export.outputs import EvalOutput, ExportOutput
 from torchestimator.export.serving_inputs import ServingInputs, identifier_of
 from torchestimator.export.tensor_info import STRING, TensorInfo, data_type
@@ -106,12 +107,12 @@ def describe_outputs(module: ServingModule, inputs: ServingInputs, name: str) ->
     rounds = []
     for batch_size in _ROUNDS:
         tensors = inputs.tensors(inputs.rows(batch_size))
-        outputs = _tried(module, name, tensors)
+        outputs = _tried(module, inputs, name, tensors)
         by_identifier = {inputs.identifiers[key]: tensor for key, tensor in tensors.items()}
         with torch.no_grad():
             finished = module.call(name, by_identifier)
             again = module.call(name, by_identifier)
-        rounds.append((inputs.sizes(_batch_of(tensors)), tensors, outputs, finished))
+        rounds.append((inputs.sizes(inputs.batch_of(tensors)), tensors, outputs, finished))
         if module.model.mode == ModeKeys.PREDICT:
             _check_repeatable(name, finished, again)
     described = {}
@@ -120,20 +121,23 @@ def describe_outputs(module: ServingModule, inputs: ServingInputs, name: str) ->
         shapes = [tuple(finished[identifier_of(key)].shape) for *_, finished in rounds]
         raw_shapes = [tuple(each[key].shape) for _, _, each, _ in rounds]
         if module.model.mode == ModeKeys.PREDICT:
-            _check_batch(name, key, raw_shapes, [_batch_of(each) for _, each, _, _ in rounds])
+            _check_batch(name, key, raw_shapes, [inputs.batch_of(each) for _, each, _, _ in rounds])
         passthrough = next((given for given, tensor in tensors.items() if value is tensor), None)
         described[key] = _output_info(key, value, shapes, [sizes for sizes, *_ in rounds], passthrough, inputs)
     _check_identifiers(name, described)
     return described
 
 
-def _tried(module: ServingModule, name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor | StringTensor]:
+def _tried(
+    module: ServingModule, inputs: ServingInputs, name: str, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor | StringTensor]:
     try:
         return module.export_outputs(tensors)[name].outputs
     except Exception as error:
         error.add_note(
-            f"model_fn was called with a batch of {_batch_of(tensors)} rows, as clients may send them, to see whether "
-            "it can be exported. Sizes that are constants in model_fn are the usual reason: write x.shape[0] or -1."
+            f"model_fn was called with a batch of {inputs.batch_of(tensors)} rows, as clients may send them, to see "
+            "whether it can be exported. Sizes that are constants in model_fn are the usual reason: write "
+            "x.shape[0] or -1."
         )
         raise
 
@@ -157,11 +161,13 @@ def _method(signature_name: str, arguments: list[str]) -> Callable[..., dict[str
 
 
 def _metric_values(spec: EstimatorSpec) -> dict[str, Tensor]:
-    return {name: as_metric(value, name).compute() for name, value in (spec.eval_metric_ops or {}).items()}
-
-
-def _batch_of(tensors: Mapping[str, Tensor]) -> int:
-    return next(iter(tensors.values())).shape[0]
+    values = {}
+    for name, value in (spec.eval_metric_ops or {}).items():
+        try:
+            values[name] = as_metric(value, name).compute()
+        except Exception as error:
+            raise explained(error, f"The export of the metric {name!r}") from error
+    return values
 
 
 def _output_info(
@@ -207,14 +213,16 @@ def _check_repeatable(name: str, once: Mapping[str, Tensor], again: Mapping[str,
     if differing:
         raise ValueError(
             f"The outputs {differing} of the signature {name!r} differ from call to call, so that nothing about the "
-            "export could be checked. Is there torch.rand, or F.dropout without `training=False`, in model_fn in mode "
-            "PREDICT?"
+            "export could be checked. In mode PREDICT, is there torch.rand in model_fn, or F.dropout without "
+            "`training=False`, or something that changes a feature in place (x += 1 instead of x = x + 1)?"
         )
 
 
 def _check_identifiers(name: str, described: Mapping[str, OutputInfo]) -> None:
     keys: dict[str, str] = {}
     for key in described:
+        if not key:
+            raise ValueError(f"An output of the signature {name!r} has no name. Received: {list(described)}.")
         other = keys.setdefault(identifier_of(key), key)
         if other != key:
             raise ValueError(

@@ -1,7 +1,10 @@
 """TorchScript: all signatures of a model as the methods of one traced module."""
 
 import json
+import os
+import shutil
 import warnings
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +18,9 @@ from torchestimator.export.serving_module import ServingModule
 from torchestimator.user_line import user_line
 
 FORMAT = "torchscript"
+
+_SOURCE = ".debug_pkl"
+"""How the names of those entries of a TorchScript file end that hold paths and lines of source."""
 
 
 def trace_methods(
@@ -70,10 +76,11 @@ def trace_tuple(
 
 
 def save_script(script: torch.jit.ScriptModule, path: str, signatures: Mapping[str, Any]) -> None:
-    """Writes a traced module, with its signatures as `signatures.json` inside the file."""
+    """Writes a traced module, with its signatures as `signatures.json` inside the file, and without lines of source."""
     with warnings.catch_warnings():
         _without_deprecation()
         torch.jit.save(script, path, _extra_files={"signatures.json": json.dumps(signatures)})
+    _leave_out_source(path)
 
 
 def _traced(trace: Callable[[], Any]) -> torch.jit.ScriptModule:
@@ -85,6 +92,8 @@ def _traced(trace: Callable[[], Any]) -> torch.jit.ScriptModule:
             # torch's own layers (nn.LSTM, nn.MultiheadAttention) look at sizes, to check them; that other sizes work
             # as well is tried below, and again with the written file.
             warnings.filterwarnings("ignore", category=TracerWarning, module=r"torch\.nn\.")
+            # Constants, such as boundaries of buckets, are meant as constants; other values warn when they are read.
+            warnings.filterwarnings("ignore", r"torch\.\w+ results are registered as constants", TracerWarning)
             traced: torch.jit.ScriptModule = trace()
     except Exception as error:
         if isinstance(error, TracerWarning) or isinstance(error.__cause__, TracerWarning):
@@ -96,6 +105,20 @@ def _traced(trace: Callable[[], Any]) -> torch.jit.ScriptModule:
             ) from error
         raise explained(error, "The TorchScript trace") from error
     return traced
+
+
+def _leave_out_source(path: str) -> None:
+    """Rewrites a file without the source paths that TorchScript keeps for its error messages."""
+    complete = f"{path}.complete"
+    os.rename(path, complete)
+    with zipfile.ZipFile(complete) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in old.infolist():
+            if not entry.filename.endswith(_SOURCE):
+                copied = zipfile.ZipInfo(entry.filename)
+                copied.file_size = entry.file_size  # by which zipfile knows whether the entry needs 64-bit sizes
+                with old.open(entry) as source, new.open(copied, "w") as target:
+                    shutil.copyfileobj(source, target)
+    os.remove(complete)
 
 
 def _without_deprecation() -> None:

@@ -9,6 +9,7 @@ import torch
 from torchestimator.export.conversion_error import ExportError
 from torchestimator.export.serving_inputs import ServingInputs
 from torchestimator.export.serving_module import OutputInfo, ServingModule
+from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.seeds import forked_random
 
 BATCH_SIZES = 1, 2, 7
@@ -32,7 +33,9 @@ class Reference:
     def __init__(self, module: ServingModule, inputs: ServingInputs, outputs: Mapping[str, OutputInfo]) -> None:
         self._batches: list[tuple[int, Arrays, Arrays]] = []
         self._outputs = outputs
-        for batch_size in sorted({*inputs.batch_sizes(BATCH_SIZES)}):
+        # In training, batch normalisation takes no single row.
+        wanted = BATCH_SIZES[1:] if module.model.mode == ModeKeys.TRAIN else BATCH_SIZES
+        for batch_size in sorted({*inputs.batch_sizes(wanted)}):
             rows = inputs.rows(batch_size)
             tensors = inputs.tensors(rows)
             with torch.no_grad(), seeded(), module.model.undisturbed():
@@ -71,9 +74,9 @@ class Reference:
             try:
                 got = run(rows)
             except Exception as error:
-                reason = str(error).strip().splitlines()
+                reason = [f" {line.rstrip('.')}." for line in str(error).strip().splitlines()[:1]]
                 raise ExportError(
-                    f"{what} can't run a batch of {batch_size}: {type(error).__name__}: {reason[0] if reason else ''} "
+                    f"{what} can't run a batch of {batch_size}: {type(error).__name__}:{''.join(reason)} "
                     "A size that is a constant in model_fn is the usual reason: write x.shape[0] or -1 for the batch."
                 ) from error
             if list(got) != list(expected):

@@ -12,7 +12,16 @@ read by TensorBoard, and by `torchestimator.summary.reader` for early stopping.
 """
 
 from torchestimator.summary.figures import confusion_matrix_image
-from torchestimator.summary.record import audio, histogram, image, scalar, text
+from torchestimator.summary.record import audio, histogram, image, scalar, should_record_summaries, text
 from torchestimator.summary.writer import event_writer
 
-__all__ = ["audio", "confusion_matrix_image", "event_writer", "histogram", "image", "scalar", "text"]
+__all__ = [
+    "audio",
+    "confusion_matrix_image",
+    "event_writer",
+    "histogram",
+    "image",
+    "scalar",
+    "should_record_summaries",
+    "text",
+]

@@ -121,6 +121,11 @@ def image(name: str, tensor: torch.Tensor, max_outputs: int = 3, dataformats: st
         recorder.add(ImageSummary.of(name, tensor, max_outputs, dataformats))
 
 
+def should_record_summaries() -> bool:
+    """Whether this step's summaries are recorded; for values that cost something to compute."""
+    return _ACTIVE.recorder is not None
+
+
 def text(name: str, string_or_list: str | Sequence[str]) -> None:
     """Record a string, or a list of strings, which TensorBoard shows as a table; markdown is rendered.
 
