@@ -7,21 +7,32 @@ import sys
 import time
 from types import ModuleType
 
-from tests.benchmarks import bench_checkpoint, bench_evaluate, bench_inputs, bench_predict, bench_start, bench_step
+from tests.benchmarks import (
+    bench_checkpoint,
+    bench_evaluate,
+    bench_inputs,
+    bench_models,
+    bench_predict,
+    bench_serving,
+    bench_start,
+    bench_step,
+)
 from tests.benchmarks.aims import AIMS
 from tests.benchmarks.contender import ROOT
 from tests.benchmarks.report import PAGE, Row, heading, line, write_page
 
 BENCHMARKS: dict[str, ModuleType] = {
     "step": bench_step,
+    "models": bench_models,
     "predict": bench_predict,
     "evaluate": bench_evaluate,
+    "serving": bench_serving,
     "checkpoint": bench_checkpoint,
     "inputs": bench_inputs,
     "start": bench_start,
 }
 """Modules by the name for `--only`: the first line of each says what `run(num_rounds)` measures."""
-_PEERS = {"tf.estimator": ".venv-tf", "Lightning": ".venv-lightning"}
+_PEERS = {"tf.estimator": ".venv-tf", "Lightning": ".venv-lightning", "MLServer": ".venv-mlserver"}
 _QUICK_ROUNDS = 2
 _BUSY = 1.5
 
@@ -62,7 +73,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description="Measures the speed of torchestimator as ratios to a bare loop and to its peers, which live in "
-        "environments of their own that `make setup-peers` builds. A full run takes about five minutes.",
+        "environments of their own that `make setup-peers` builds. A full run takes about ten minutes, the first one "
+        "some more, since it compiles the models.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="what can be measured:\n"
         + "\n".join(f"  {name:12}{_first_line(module)}" for name, module in BENCHMARKS.items()),

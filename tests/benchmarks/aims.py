@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 MEGA = 1_000_000
+_CAPTURED = {"MLP": 0.42, "convnet": 1.0, "transformer": 1.0, "ResNet": 1.0}
+_THREADS = ("", ", 2 threads")
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,22 @@ AIMS = {
     "step against the bare loop": Aim(1.05),
     "step against tf.estimator": Aim(1.1),
     "step against Lightning": Aim(0.45),
+    **{f"{model}, eager against the bare loop{threads}": Aim(1.05) for model in _CAPTURED for threads in _THREADS},
+    **{
+        f"{model}, captured against the bare loop{threads}": Aim(bound)
+        for model, bound in _CAPTURED.items()
+        for threads in _THREADS
+    },
+    **{
+        f"{model}, peak memory, {how} against the bare loop": Aim(1.05)
+        for model in ("MLP", "transformer")
+        for how in ("eager", "captured")
+    },
     "predict throughput against tf.estimator": Aim(3, at_least=True),
     "predictor, one row": Aim(300),
+    "exported row against the predictor": Aim(0.5),
+    "server, one-row requests": Aim(2000, at_least=True),
+    "server without batching, one-row requests": Aim(2000, at_least=True),
     "import torchestimator": Aim(0.1),
     "checkpoint save": Aim(0.8, at_least=True),
     "checkpoint save, extra memory": Aim(0.1),

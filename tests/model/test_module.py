@@ -429,3 +429,28 @@ def test_trace():
     traced = torch.jit.trace(serving, (batch(5)[0]["x"],), strict=False)
     x = batch(7)[0]["x"]
     assert torch.equal(traced(x)["probabilities"], serving(x)["probabilities"])
+
+
+class Frozen(nn.Module):
+    """Stays in evaluation, whatever its parent does."""
+
+    def train(self, mode=True):
+        return super().train(False)
+
+
+@pytest.mark.parametrize("part", [nn.Sequential(nn.Dropout(), nn.Sequential(nn.BatchNorm1d(3))), Frozen()])
+def test_modes_reach_every_part_as_they_do_in_torch(part):
+    def model_fn(features, mode):
+        net = te.get_module("part", lambda: copy.deepcopy(part))
+        predictions = {
+            "x": features["x"] + te.get_parameter("bias", lambda: torch.zeros(())) + 0 * len(list(net.modules()))
+        }
+        return te.EstimatorSpec(mode, predictions=predictions)
+
+    module = te.ModelFnModule(model_fn)
+    module.build({"x": torch.zeros(2)}, None, te.ModeKeys.PREDICT)
+    for training in (True, False, True):
+        plain = copy.deepcopy(part).train(training)
+        assert module.train(training) is module
+        assert [each.training for each in module.part.modules()] == [each.training for each in plain.modules()]
+        assert module.training == training

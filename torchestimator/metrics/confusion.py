@@ -7,6 +7,7 @@ from torch import Tensor
 
 from torchestimator.metrics.alignment import TensorLike, align_pair, align_weights
 from torchestimator.metrics.metric import Metric, accumulator_dtype, divide
+from torchestimator.tracing import is_eager
 
 
 class ConfusionMatrix(Metric):
@@ -162,7 +163,7 @@ def _count(cells: Tensor, num_cells: int, labels: Tensor, weights: TensorLike | 
 
 
 def _require_none(outside: Tensor, arguments: str, num_classes: int) -> None:
-    if outside.item() != 0:
+    if is_eager(outside) and outside.item() != 0:
         raise ValueError(
             f"{arguments} must be class ids in [0, {num_classes}), or have the weight 0. "
             f"Received: other ids with a total weight of {outside.item():g}; is num_classes={num_classes} right?"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from torchestimator.metrics.alignment import TensorLike, align_pair, align_weights
 from torchestimator.metrics.metric import Metric, accumulator_dtype, divide
+from torchestimator.tracing import is_eager
 
 
 class Thresholds(Protocol):
@@ -133,15 +134,15 @@ class ThresholdMetric(Metric):
             ValueError: there were predictions outside [0, 1].
         """
         histogram = self.state["histogram"]
-        outside = (histogram[:, 0] + histogram[:, -2]).sum().item()
-        if outside != 0:
+        outside = (histogram[:, 0] + histogram[:, -2]).sum()
+        if is_eager(outside) and outside.item() != 0:
             raise ValueError(
                 "`predictions` must be probabilities, between 0 and 1. "
-                f"Received: predictions outside with a total weight of {outside:g}. "
+                f"Received: predictions outside with a total weight of {outside.item():g}. "
                 "For logits write torch.sigmoid(logits), or logits.softmax(-1)[..., 1]."
             )
-        # What was NaN belongs to no bin and leaves no number valid.
-        inside = histogram[:, 1:-2] + torch.where(histogram[:, -1].sum() == 0, 0.0, math.nan)
+        # What was NaN belongs to no bin and leaves no number valid; so do, in a graph, predictions outside.
+        inside = histogram[:, 1:-2] + torch.where(histogram[:, -1].sum() + outside == 0, 0.0, math.nan)
         # Both summed bin by bin, rather than one taken from the total, so that what is 0 is exactly 0.
         above = inside.flip(1).cumsum(1).flip(1)[:, 1:]
         below = inside.cumsum(1)[:, :-1]

@@ -5,7 +5,7 @@ import difflib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -115,6 +115,15 @@ class ModelFnModule(nn.Module):
         training = mode == ModeKeys.TRAIN
         if self.training != training:
             self.train(training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As every module's, without its cost: predictions in between a training switch for each batch."""
+        parts = list(self.modules())
+        if any(type(part).train is not nn.Module.train for part in parts[1:]):
+            return super().train(mode)  # one of them has rules of its own
+        for part in parts:
+            part.__dict__["training"] = mode
+        return self
 
     def advance(self) -> None:
         """Counts one training step."""
