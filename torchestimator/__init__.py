@@ -17,9 +17,22 @@ estimator = te.Estimator(model_fn, model_dir="runs/iris", params={"lr": 0.01})
 estimator.train(input_fn, steps=1000)
 """
 
-from torchestimator import experimental, export, inputs, io, metrics, optim, summary
+from torchestimator import experimental, export, feature_column, inputs, io, metrics, optim, summary
 from torchestimator.checkpoint.damage import CheckpointDamagedError
 from torchestimator.config import RunConfig
+from torchestimator.estimator.canned.added_metrics import add_metrics
+from torchestimator.estimator.canned.baseline import BaselineClassifier, BaselineEstimator, BaselineRegressor
+from torchestimator.estimator.canned.dnn import DNNClassifier, DNNEstimator, DNNRegressor
+from torchestimator.estimator.canned.dnn_linear_combined import (
+    DNNLinearCombinedClassifier,
+    DNNLinearCombinedEstimator,
+    DNNLinearCombinedRegressor,
+)
+from torchestimator.estimator.canned.linear import LinearClassifier, LinearEstimator, LinearRegressor
+from torchestimator.estimator.canned.parse_example_spec import (
+    classifier_parse_example_spec,
+    regressor_parse_example_spec,
+)
 from torchestimator.estimator.estimator import Estimator
 from torchestimator.estimator.exporter import Exporter
 from torchestimator.estimator.exporters import BestExporter, FinalExporter, LatestExporter
@@ -27,6 +40,16 @@ from torchestimator.estimator.model_to_estimator import model_to_estimator
 from torchestimator.estimator.specs import EvalSpec, TrainSpec
 from torchestimator.estimator.train_and_evaluate import train_and_evaluate
 from torchestimator.estimator.warm_start import VocabInfo, WarmStartSettings
+from torchestimator.head import (
+    BinaryClassHead,
+    Head,
+    LogisticRegressionHead,
+    MultiClassHead,
+    MultiHead,
+    MultiLabelHead,
+    PoissonRegressionHead,
+    RegressionHead,
+)
 from torchestimator.hooks.checkpoint_saver import CheckpointSaverHook, CheckpointSaverListener
 from torchestimator.hooks.feed_fn import FeedFnHook
 from torchestimator.hooks.final_ops import FinalOpsHook
@@ -50,10 +73,20 @@ from torchestimator.train_op.description import group, minimize
 __version__ = "0.1.0"
 
 __all__ = [
+    "BaselineClassifier",
+    "BaselineEstimator",
+    "BaselineRegressor",
     "BestExporter",
+    "BinaryClassHead",
     "CheckpointDamagedError",
     "CheckpointSaverHook",
     "CheckpointSaverListener",
+    "DNNClassifier",
+    "DNNEstimator",
+    "DNNLinearCombinedClassifier",
+    "DNNLinearCombinedEstimator",
+    "DNNLinearCombinedRegressor",
+    "DNNRegressor",
     "Estimator",
     "EstimatorSpec",
     "EvalSpec",
@@ -62,13 +95,23 @@ __all__ = [
     "FinalExporter",
     "FinalOpsHook",
     "GlobalStepWaiterHook",
+    "Head",
     "LatestExporter",
+    "LinearClassifier",
+    "LinearEstimator",
+    "LinearRegressor",
     "LoggingTensorHook",
+    "LogisticRegressionHead",
     "ModeKeys",
     "ModelFnModule",
+    "MultiClassHead",
+    "MultiHead",
+    "MultiLabelHead",
     "NanLossDuringTrainingError",
     "NanTensorHook",
+    "PoissonRegressionHead",
     "ProfilerHook",
+    "RegressionHead",
     "RunConfig",
     "SecondOrStepTimer",
     "SessionRunArgs",
@@ -85,8 +128,11 @@ __all__ = [
     "VocabInfo",
     "Vocabulary",
     "WarmStartSettings",
+    "add_metrics",
+    "classifier_parse_example_spec",
     "experimental",
     "export",
+    "feature_column",
     "get_global_step",
     "get_module",
     "get_parameter",
@@ -100,6 +146,7 @@ __all__ = [
     "model_to_estimator",
     "name_scope",
     "optim",
+    "regressor_parse_example_spec",
     "summary",
     "train_and_evaluate",
 ]

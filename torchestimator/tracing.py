@@ -19,12 +19,17 @@ def is_readable(tensor: Tensor) -> bool:
     return tensor.device.type == "cpu" and is_eager(tensor)
 
 
+def sizes_are_numbers() -> bool:
+    """Whether sizes can be compared here. While TorchScript traces they are tensors, and were compared before."""
+    return torch.compiler.is_compiling() or not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+
+
 def sizes(tensor: Tensor) -> tuple[int, ...]:
     """The shape as numbers that Python may decide by; torch.jit.trace makes tensors of what `shape` gives.
 
     A decision holds for all batches, so it must not be one about the size of the batch.
     """
-    if torch.compiler.is_compiling() or not torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+    if sizes_are_numbers():
         return tensor.shape
     state = torch._C._get_tracing_state()
     torch._C._set_tracing_state(None)  # type: ignore[attr-defined]

@@ -10,8 +10,8 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_BOOL, DT_DOUBLE, DT_FLOAT, DT_INT32, DT_INT64, DT_STRING
 from torch.utils.tensorboard import SummaryWriter
 
+from torchestimator.io.record_frame import frame
 from torchestimator.summary.reader import ScalarReader, read_scalars
-from torchestimator.summary.records import frame
 from torchestimator.summary.writer import EventWriter
 
 

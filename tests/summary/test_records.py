@@ -3,7 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchestimator.summary.records import RecordTail, frame
+from torchestimator.io.record_frame import frame
+from torchestimator.summary.records import RecordTail
 
 
 @settings(deadline=None, max_examples=50)

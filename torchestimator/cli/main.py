@@ -6,10 +6,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from torchestimator import __version__
-from torchestimator.cli import run, serve, show
+from torchestimator.cli import convert, run, serve, show
 
-_COMMANDS = (show, run, serve)
-_RUN: Mapping[str, Callable[[argparse.Namespace], int]] = {"show": show.run, "run": run.run, "serve": serve.run}
+_COMMANDS = (show, run, serve, convert)
+_RUN: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "show": show.run,
+    "run": run.run,
+    "serve": serve.run,
+    "convert": convert.run,
+}
 
 _EXPECTED = (ValueError, TypeError, KeyError, RuntimeError, OSError, ImportError)
 """What bad arguments and files raise; anything else is a fault of this package and keeps its traceback."""

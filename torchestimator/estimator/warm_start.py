@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from torchestimator.checkpoint.reader import Checkpoint
+from torchestimator.checkpoint.tensorflow import Translation, is_tensorflow_checkpoint, translate_checkpoint
 from torchestimator.log import LOG
 from torchestimator.model.module import ModelFnModule
 from torchestimator.model.seeds import derive_seed, forked_random
@@ -104,7 +105,7 @@ def warm_start(module: ModelFnModule, settings: WarmStartSettings, seed: int) ->
         ValueError: a name in the settings is not used, a shape differs, or the checkpoint lacks a
             name.
     """
-    checkpoint = Checkpoint(settings.ckpt_to_initialize_from)
+    checkpoint = _source(settings.ckpt_to_initialize_from)
     targets = _chosen(module, settings)
     vocabularies = dict(settings.var_name_to_vocab_info or {})
     previous = dict(settings.var_name_to_prev_var_name or {})
@@ -128,8 +129,13 @@ def warm_start(module: ModelFnModule, settings: WarmStartSettings, seed: int) ->
             else:
                 target.copy_(source)
     if _takes_step(settings):
-        module.global_step = checkpoint.step
+        module.global_step = checkpoint.step or 0
     LOG.info("Warm-started %d tensors from %s.", len(targets), checkpoint.path)
+
+
+def _source(path: str) -> Checkpoint | Translation:
+    """A checkpoint of this package, or one that TensorFlow wrote, under the names of the ready-made estimators."""
+    return translate_checkpoint(path) if is_tensorflow_checkpoint(path) else Checkpoint(path)
 
 
 def _chosen(module: ModelFnModule, settings: WarmStartSettings) -> dict[str, Tensor]:
@@ -154,7 +160,7 @@ def _takes_step(settings: WarmStartSettings) -> bool:
     return any(re.match(pattern, "global_step") for pattern in patterns)
 
 
-def _read(checkpoint: Checkpoint, stored_name: str, name: str) -> Tensor:
+def _read(checkpoint: Checkpoint | Translation, stored_name: str, name: str) -> Tensor:
     if stored_name not in checkpoint.model_shapes:
         raise ValueError(
             f"The checkpoint {checkpoint.path} has no {stored_name!r} to warm-start {name!r} from. It has: "

@@ -12,10 +12,10 @@ from torchestimator.head.head import Head, regularization_loss
 from torchestimator.head.labels import labels_given
 from torchestimator.head.loss_function import LossFn, LossFunction
 from torchestimator.head.reduction import check_loss_reduction, reduced
-from torchestimator.head.tensor_values import sizes_are_numbers
 from torchestimator.head.weights import WeightColumn, check_weight_column, weights_of
 from torchestimator.metrics import Metric
 from torchestimator.metrics.aggregation import mean
+from torchestimator.tracing import sizes_are_numbers
 
 
 @dataclass(frozen=True)

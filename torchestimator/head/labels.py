@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torchestimator.head.tensor_values import readable
 from torchestimator.inputs.batch import to_tensors
+from torchestimator.tracing import is_readable
 
 SHOWN = 3
 """Bad labels that an error message shows."""
@@ -86,7 +86,7 @@ def numbers_within(labels: Tensor, low: float, high: float, explain: Callable[[T
     Raises:
         ValueError: one is outside, or NaN.
     """
-    if not readable(labels):
+    if not is_readable(labels):
         return torch.where((labels >= low) & (labels <= high), labels, torch.nan)
     if labels.numel():
         least, most = torch.aminmax(labels)
@@ -110,7 +110,7 @@ def ids_within(ids: Tensor, count: int, explain: Callable[[Tensor], str]) -> tup
     Raises:
         ValueError: one is outside.
     """
-    if not readable(ids):
+    if not is_readable(ids):
         valid = (ids >= 0) & (ids < count)
         return torch.where(valid, ids, 0), valid
     if ids.numel():

@@ -10,10 +10,10 @@ from torchestimator import summary
 from torchestimator.export.outputs import DEFAULT_SERVING_SIGNATURE, ExportOutput, PredictOutput
 from torchestimator.head.example_head import merged
 from torchestimator.head.head import PREDICT_SIGNATURE, Head, Predictions, regularization_loss
-from torchestimator.head.tensor_values import sizes_are_numbers
 from torchestimator.metrics.aggregation import Mean, mean
 from torchestimator.metrics.metric import Metric
 from torchestimator.mode_keys import ModeKeys
+from torchestimator.tracing import sizes_are_numbers
 
 
 class MultiHead(Head):

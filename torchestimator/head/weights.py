@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import torch
 from torch import Tensor
 
-from torchestimator.head.tensor_values import readable
+from torchestimator.tracing import is_readable
 
 
 @runtime_checkable
@@ -106,7 +106,7 @@ def _feature(features: Any, key: str) -> Tensor:
 
 
 def _not_negative(weights: Tensor, key: str) -> Tensor:
-    if not readable(weights):
+    if not is_readable(weights):
         return torch.where(weights >= 0, weights, torch.nan)
     if weights.numel() and not weights.min().item() >= 0:
         bad = torch.nonzero(~(weights >= 0))[:3].tolist()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from torchestimator.inputs.column import is_data, is_pandas, numbers_of, to_tensor
 from torchestimator.inputs.fingerprint import fingerprint64
+from torchestimator.inputs.ragged import RaggedFeature
 
 Path = tuple[Any, ...]
 """Where a tensor stands in a structure: the dict keys and list positions that lead to it, () for a bare tensor."""
@@ -68,13 +69,13 @@ def check_batch(features: Any, labels: Any) -> None:
         raise ValueError(
             f"`features` holds no tensor. Received: {features!r}. The input must give at least one feature."
         )
-    bare = [name for name, tensor in tensors if tensor.dim() == 0]
+    bare = [name for name, leaf in tensors if not isinstance(leaf, RaggedFeature) and leaf.dim() == 0]
     if bare:
         raise ValueError(
             "Each feature and label needs the batch as its first dimension; "
             f"these have no dimension: {', '.join(bare)}. Received: {_shapes(tensors)}. {_SHOW_BATCHING}"
         )
-    if len({tensor.size(0) for _, tensor in tensors}) > 1:
+    if len({_rows(leaf) for _, leaf in tensors}) > 1:
         raise ValueError(
             "Features and labels disagree on the size of the batch, their first dimension. "
             f"Received: {_shapes(tensors)}. {_SHOW_BATCHING}"
@@ -82,17 +83,17 @@ def check_batch(features: Any, labels: Any) -> None:
 
 
 def batch_size_of(features: Any) -> int:
-    """Returns the number of examples in a batch: the first dimension of its first tensor.
+    """Returns the number of examples in a batch: the first dimension of its first tensor, or the rows of a ragged one.
 
     Raises:
         ValueError: if `features` holds no tensor.
     """
     first = features
-    while isinstance(first, (dict, list, tuple)) and first:
+    while isinstance(first, (dict, list, tuple)) and first and not isinstance(first, RaggedFeature):
         first = next(iter(first.values() if isinstance(first, dict) else first))
-    if not isinstance(first, torch.Tensor):
+    if not isinstance(first, (torch.Tensor, RaggedFeature)):
         raise ValueError(f"`features` holds no tensor whose batch size could be told. Received: {features!r}.")
-    return first.size(0)
+    return _rows(first)
 
 
 def leaves_of(structure: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -100,7 +101,7 @@ def leaves_of(structure: Any, name: str) -> Iterator[tuple[str, Any]]:
     if isinstance(structure, Mapping):
         for key, value in structure.items():
             yield from leaves_of(value, place(name, (key,)))
-    elif isinstance(structure, (list, tuple)):
+    elif isinstance(structure, (list, tuple)) and not isinstance(structure, RaggedFeature):
         for index, value in enumerate(structure):
             yield from leaves_of(value, place(name, (index,)))
     else:
@@ -151,5 +152,12 @@ def _convert_leaf(value: Any, path: Path, name: str, strings: Strings | None) ->
     return torch.from_numpy(fingerprint64(value, name=written))
 
 
+def _rows(leaf: torch.Tensor | RaggedFeature) -> int:
+    return leaf.num_rows if isinstance(leaf, RaggedFeature) else leaf.size(0)
+
+
 def _shapes(tensors: list[tuple[str, Any]]) -> str:
-    return ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors)
+    return ", ".join(
+        f"{name} [{leaf.num_rows} rows]" if isinstance(leaf, RaggedFeature) else f"{name} {list(leaf.shape)}"
+        for name, leaf in tensors
+    )

@@ -1,23 +1,24 @@
 """Reading batches of tf.Examples (`tf.io.parse_example`)."""
 
-import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from torchestimator.io.example_encoder import encode_feature
-from torchestimator.io.example_message import decode_error, example_class, feature_class
-from torchestimator.io.feature_spec import FixedLenFeature, Kind, VarLenFeature
+from torchestimator.io.example_bulk import Spans, Values, decode_alike, form_of
+from torchestimator.io.example_each import decode_each
+from torchestimator.io.feature_spec import FixedLenFeature, VarLenFeature
 
 _Array: TypeAlias = np.ndarray[Any, Any]
-_Rows: TypeAlias = list[bytes | None]
-"""A feature of each example: a serialised message `Feature`, or None where it is missing."""
+_Feature: TypeAlias = FixedLenFeature | VarLenFeature
+
+_MIN_ALIKE = 64
+"""Examples below which one after the other is as fast as in bulk."""
+_MAX_FORMS = 4
+"""How many examples are taken as a model for the others; what resembles none of them is decoded one by one."""
 
 
-def parse_example(
-    serialized: Sequence[bytes] | _Array, features: Mapping[str, FixedLenFeature | VarLenFeature]
-) -> dict[str, _Array]:
+def parse_example(serialized: Sequence[bytes] | _Array, features: Mapping[str, _Feature]) -> dict[str, _Array]:
     """Decodes a batch of serialised tf.Examples.
 
     Args:
@@ -30,8 +31,8 @@ def parse_example(
 
     Raises:
         TypeError: `serialized` is no sequence of bytes, or `features` holds no feature specs.
-        ValueError: an example is malformed, lacks a feature, or has another kind or number of values; the message
-            names the feature and the row.
+        MalformedExampleError: an example is malformed, lacks a feature, or has another kind or number of values; the
+            message names the feature and the row.
     """
     for name, feature in features.items():
         if not isinstance(feature, FixedLenFeature | VarLenFeature):
@@ -39,13 +40,75 @@ def parse_example(
                 f"`features` must hold FixedLenFeature or VarLenFeature. Received for {name!r}: {feature!r}. "
                 f'For example: {{"{name}": te.io.FixedLenFeature([1], torch.float32)}}'
             )
-    columns = _columns(_batch(serialized), list(features))
-    return {
-        name: _fixed(name, feature, columns[name])
-        if isinstance(feature, FixedLenFeature)
-        else _padded(name, feature, columns[name])
-        for name, feature in features.items()
-    }
+    batch = _batch(serialized)
+    if len(batch) < _MIN_ALIKE:
+        decoded = decode_each(batch, range(len(batch)), features)
+    else:
+        decoded = decode_spans(_joined(batch), features)
+    return {name: shaped(decoded[name].array, feature) for name, feature in features.items()}
+
+
+def decode_spans(examples: Spans, features: Mapping[str, _Feature]) -> dict[str, Values]:
+    """Decodes serialised tf.Examples that lie in one buffer, as `parse_example` does.
+
+    Args:
+        examples: where they are.
+        features: what to decode, by feature name.
+
+    Returns:
+        The values by feature name, each [examples, values], a FixedLenFeature's not yet in its shape.
+
+    Raises:
+        MalformedExampleError: as for `parse_example`.
+    """
+    rest = np.arange(len(examples.starts))
+    parts: list[tuple[_Array, Mapping[str, Values]]] = []
+    for attempt in range(_MAX_FORMS):
+        if len(rest) < _MIN_ALIKE:
+            break
+        model = rest[len(rest) * attempt // _MAX_FORMS]
+        form = form_of(examples.buffer[examples.starts[model] : examples.ends[model]].tobytes())
+        if form is None:
+            continue
+        spans = Spans(examples.buffer, examples.starts[rest], examples.ends[rest])
+        values, are_alike = decode_alike(spans, features, form)
+        if are_alike.all():
+            parts.append((rest, values))
+        elif are_alike.any():
+            chosen = {name: Values(each.array[are_alike], each.counts[are_alike]) for name, each in values.items()}
+            parts.append((rest[are_alike], chosen))
+        rest = rest[~are_alike]
+    if len(rest) or not parts:
+        buffer, starts, ends = examples
+        each = [buffer[begin:end].tobytes() for begin, end in zip(starts[rest], ends[rest], strict=True)]
+        parts.append((rest, decode_each(each, rest.tolist(), features)))
+    return parts[0][1] if len(parts) == 1 else _merged(parts, features, len(examples.starts))  # type: ignore[return-value]
+
+
+def _merged(
+    parts: Sequence[tuple[_Array, Mapping[str, Values]]], features: Mapping[str, _Feature], count: int
+) -> dict[str, Values]:
+    """The values of all examples from those of groups of them."""
+    merged = {}
+    for name, feature in features.items():
+        width = max(values[name].array.shape[1] for _, values in parts)
+        array = np.full((count, width), feature.kind.padding, dtype=feature.kind.numpy)
+        counts = np.empty(count, np.int64)
+        for rows, values in parts:
+            array[rows, : values[name].array.shape[1]] = values[name].array
+            counts[rows] = values[name].counts
+        merged[name] = Values(array, counts)
+    return merged
+
+
+def shaped(array: _Array, feature: _Feature) -> _Array:
+    """The values of examples, [examples, values], as `parse_example` gives them: a FixedLenFeature's in its shape."""
+    return array.reshape(len(array), *feature.shape) if isinstance(feature, FixedLenFeature) else array
+
+
+def _joined(batch: Sequence[bytes]) -> Spans:
+    ends = np.cumsum(np.fromiter(map(len, batch), np.int64, len(batch)))
+    return Spans(np.frombuffer(b"".join(batch), np.uint8), np.concatenate([np.zeros(1, np.int64), ends[:-1]]), ends)
 
 
 def _batch(serialized: Any) -> Any:
@@ -61,135 +124,7 @@ def _batch(serialized: Any) -> Any:
     elif isinstance(serialized, str | bytes) or not isinstance(serialized, Sequence):
         received = advice.format(type(serialized).__name__)
         raise TypeError(f"`serialized` must be a sequence of bytes, one for each example. {received}")
+    for row, each in enumerate(serialized):
+        if not isinstance(each, bytes):
+            raise TypeError(f"`serialized` must hold bytes. Received in row {row}: {each!r} ({type(each).__name__}).")
     return serialized
-
-
-def _columns(batch: Iterable[Any], names: Sequence[str]) -> dict[str, _Rows]:
-    parse, error_class = example_class().FromString, decode_error()
-    columns: dict[str, _Rows] = {name: [] for name in names}
-    pairs = list(columns.items())
-    for row, serialized in enumerate(batch):
-        if not isinstance(serialized, bytes):
-            raise TypeError(
-                f"`serialized` must hold bytes. Received in row {row}: {serialized!r} ({type(serialized).__name__})."
-            )
-        try:
-            feature_of = parse(serialized).features.feature.get
-        except error_class as error:
-            raise ValueError(
-                f"Row {row} of `serialized` is no tf.Example. Received: {len(serialized)} bytes that begin with "
-                f"{serialized[:20]!r}. Make them with te.io.encode_example({{...}})"
-            ) from error
-        for name, rows in pairs:
-            rows.append(feature_of(name))
-    return columns
-
-
-def _fixed(name: str, feature: FixedLenFeature, rows: _Rows) -> _Array:
-    # A feature without values is missing, like one that is not there.
-    missing = [row for row, serialized in enumerate(rows) if not serialized]
-    if missing:
-        if feature.values is None:
-            raise ValueError(
-                f"Row {missing[0]} of `serialized` lacks the feature {name!r}, which has no default. Send it, or give "
-                f"it one: te.io.FixedLenFeature({list(feature.shape)}, {_written(feature.kind)}, default_value=...)"
-            )
-        default = encode_feature(name, np.array(feature.values, dtype=feature.kind.numpy))
-        for row in missing:
-            rows[row] = default
-    shape = (len(rows), *feature.shape)
-    floats = _packed_floats(rows, feature.size) if feature.kind.name == "float32" else None
-    if floats is not None:
-        return floats.reshape(shape)
-    flat: list[Any] = []
-    size = feature.size
-    for row, values in enumerate(_values(name, feature.kind, rows)):
-        if len(values) != size:
-            raise ValueError(
-                f"The feature {name!r} must have {feature.size} values, for the shape {list(feature.shape)}. "
-                f"Received in row {row}: {len(values)}. Where their number varies, declare it as "
-                f"te.io.VarLenFeature({_written(feature.kind)})"
-            )
-        flat.extend(values)
-    return np.array(flat, dtype=feature.kind.numpy).reshape(shape)
-
-
-def _padded(name: str, feature: VarLenFeature, rows: _Rows) -> _Array:
-    kind = feature.kind
-    lists = [list(values) for values in _values(name, kind, rows)]
-    lengths = np.array(list(map(len, lists)), dtype=np.int64)
-    padded = np.full((len(lists), int(lengths.max(initial=0))), kind.padding, dtype=kind.numpy)
-    flat = np.array([value for values in lists for value in values], dtype=kind.numpy)
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = flat
-    return padded
-
-
-def _packed_floats(rows: _Rows, size: int) -> _Array | None:
-    """The floats of all rows, read in bulk from the form that all writers use; None where a row has another one."""
-    head = _head_of_floats(size)
-    length = len(head) + 4 * size
-    present = [row for row in rows if row is not None and len(row) == length]
-    if len(present) != len(rows):
-        return None
-    table = np.frombuffer(b"".join(present), dtype=np.uint8).reshape(len(rows), length)
-    if table[:, : len(head)].tobytes() != head * len(rows):
-        return None
-    return table[:, len(head) :].copy().view("<f4").astype(np.float32, copy=False)
-
-
-@functools.lru_cache
-def _head_of_floats(size: int) -> bytes:
-    """What a serialised `Feature` begins with before the bytes of so many floats."""
-    head = b"\x0a" + _varint(4 * size)  # FloatList, field 1: bytes of floats
-    return b"\x12" + _varint(len(head) + 4 * size) + head  # Feature, field 2: a FloatList
-
-
-def _varint(number: int) -> bytes:
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*encoded, number])
-
-
-def _values(name: str, kind: Kind, rows: _Rows) -> Iterable[Sequence[Any]]:
-    parse, error_class = feature_class().FromString, decode_error()
-    for row, serialized in enumerate(rows):
-        if not serialized:
-            yield ()
-            continue
-        try:
-            feature = parse(serialized)
-        except error_class as error:
-            raise ValueError(
-                f"The feature {name!r} in row {row} of `serialized` is malformed. "
-                f"Received: {len(serialized)} bytes that begin with {serialized[:20]!r}."
-            ) from error
-        values = getattr(feature, kind.field).value
-        if not values and feature.WhichOneof("kind") != kind.field:
-            found = feature.WhichOneof("kind")
-            raise ValueError(
-                f"The feature {name!r} must be a {kind.field}, of {kind.name}. "
-                f"Received in row {row}: {'nothing known' if found is None else f'a {found}'}. {_ADVICE[kind.name]}"
-            )
-        yield _texts(name, row, values) if kind.name == "string" else values
-
-
-_ADVICE = {
-    "float32": "Write numbers with a decimal point: te.io.encode_example({...: 1.0})",
-    "int64": "Write whole numbers: te.io.encode_example({...: 1})",
-    "string": "Write strings: te.io.encode_example({...: 'red'})",
-}
-
-
-def _texts(name: str, row: int, values: Iterable[bytes]) -> list[str]:
-    try:
-        return [value.decode() for value in values]
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"The feature {name!r} must be text in UTF-8. Received in row {row}: {error.object!r} ({error.reason})."
-        ) from error
-
-
-def _written(kind: Kind) -> str:
-    return "str" if kind.name == "string" else f"torch.{kind.name}"

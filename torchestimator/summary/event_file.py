@@ -8,8 +8,8 @@ import threading
 import time
 import weakref
 
+from torchestimator.io.record_frame import frame
 from torchestimator.summary import protos
-from torchestimator.summary.records import frame
 
 _file_numbers = itertools.count()
 _files: "weakref.WeakSet[EventFile]" = weakref.WeakSet()

@@ -1,21 +1,12 @@
-"""The record format of event files: length, checksum of the length, data, checksum of the data (TFRecord)."""
+"""Event files as records (TFRecord) that are read while they are written."""
 
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from torchestimator.summary.crc32c import masked_crc32c
-
-_HEADER = struct.Struct("<QI")
-_FOOTER = struct.Struct("<I")
-
-
-def frame(data: bytes) -> bytes:
-    """Return `data` as one record."""
-    length = struct.pack("<Q", len(data))
-    return b"".join([length, _FOOTER.pack(masked_crc32c(length)), data, _FOOTER.pack(masked_crc32c(data))])
+from torchestimator.io.crc32c import masked_crc32c
+from torchestimator.io.record_frame import FOOTER, HEADER
 
 
 class RecordTail:
@@ -46,13 +37,13 @@ class RecordTail:
 
 def _read_record(file: BinaryIO) -> bytes | None:
     """Return the next record's data, or None if it is incomplete or damaged."""
-    header = file.read(_HEADER.size)
-    if len(header) < _HEADER.size:
+    header = file.read(HEADER.size)
+    if len(header) < HEADER.size:
         return None
-    length, length_crc = _HEADER.unpack(header)
+    length, length_crc = HEADER.unpack(header)
     if masked_crc32c(header[:8]) != length_crc:
         return None
-    data, footer = file.read(length), file.read(_FOOTER.size)
-    if len(footer) < _FOOTER.size or masked_crc32c(data) != _FOOTER.unpack(footer)[0]:
+    data, footer = file.read(length), file.read(FOOTER.size)
+    if len(footer) < FOOTER.size or masked_crc32c(data) != FOOTER.unpack(footer)[0]:
         return None
     return data

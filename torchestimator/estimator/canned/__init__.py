@@ -1,0 +1,1 @@
+"""Ready-made estimators: each a short assembly of logits and a head."""
