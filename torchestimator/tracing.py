@@ -1,7 +1,18 @@
 """What Python may look at where the same code becomes graphs as well: sizes, and values in eager execution only."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
+
+
+class _Tracer(threading.local):
+    takes_sparse_gradients = False
+
+
+_TRACER = _Tracer()
 
 
 def is_tracing() -> bool:
@@ -17,6 +28,22 @@ def is_eager(tensor: Tensor) -> bool:
 def is_readable(tensor: Tensor) -> bool:
     """Whether reading a value costs nothing: eager, and on the CPU, where no device has to be waited for."""
     return tensor.device.type == "cpu" and is_eager(tensor)
+
+
+def may_have_sparse_gradient(tensor: Tensor) -> bool:
+    """Whether what is computed from the tensor may give a sparse gradient: eagerly, and in a captured training step."""
+    return _TRACER.takes_sparse_gradients or is_eager(tensor)
+
+
+@contextmanager
+def sparse_gradients() -> Iterator[None]:
+    """The block in which a tracer runs whose graphs may have sparse gradients."""
+    before = _TRACER.takes_sparse_gradients
+    _TRACER.takes_sparse_gradients = True
+    try:
+        yield
+    finally:
+        _TRACER.takes_sparse_gradients = before
 
 
 def sizes_are_numbers() -> bool:

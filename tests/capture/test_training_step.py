@@ -42,6 +42,23 @@ def cosine(optimizer):
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 60)
 
 
+class SparseTable(nn.Module):
+    """[batch, 4] -> [batch, 3], two lookups of one table whose gradient is sparse."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(50, 3, sparse=True)
+
+    def forward(self, x):
+        ids = (x * 10).long() % 50
+        return self.table(ids[:, :2]).sum(1) + self.table(ids[:, 2])
+
+
+@pytest.mark.parametrize("optimizer_fn", [te.optim.Adagrad, te.optim.Ftrl], ids=["adagrad", "ftrl"])
+def test_sparse_gradients_stay_sparse(optimizer_fn):
+    compare(classifier(lambda p: optimizer_fn(p, 0.1), make=SparseTable), batches())
+
+
 @pytest.mark.parametrize(
     ("optimizer_fn", "scheduler_fn", "clip_norm"),
     [

@@ -10,12 +10,14 @@ from torch import Tensor
 from torchestimator.capture.compiler import CompiledGraph, check_compiler, compile_graph
 from torchestimator.capture.errors import CaptureError
 from torchestimator.capture.signature import Signature, rebuilt
+from torchestimator.capture.sparse_gradients import take_apart
 from torchestimator.capture.swap import swapped_optimizer, swapped_tensors
 from torchestimator.capture.tracing import trace
 from torchestimator.inputs.batch import batch_size_of
 from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch
+from torchestimator.tracing import sparse_gradients
 from torchestimator.train_op.clipping import clip_by_global_norm
 from torchestimator.train_op.description import Minimize
 from torchestimator.train_op.optimization import Optimization, descriptions_of
@@ -121,8 +123,10 @@ class CapturedTrainingStep:
 
     def _compile(self, kind: Kind, inputs: Sequence[Tensor]) -> CompiledGraph:
         examples = [tensor.detach() for tensor in inputs]
-        with torch.enable_grad(), self._module.undisturbed():
+        with torch.enable_grad(), self._module.undisturbed(), sparse_gradients():
             graph = trace(lambda *flat: self._step(kind, flat), examples)
+        take_apart(graph.graph)
+        graph.recompile()
         return compile_graph(graph, examples)
 
     def _add_unit(self, index: int, unit: MinimizeUnit, device: torch.device) -> None:

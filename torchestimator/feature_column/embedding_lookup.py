@@ -7,14 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torchestimator.feature_column.transformation import CategoryIds
-from torchestimator.tracing import is_eager, sizes
+from torchestimator.tracing import may_have_sparse_gradient, sizes
 
 Combiner: TypeAlias = Literal["mean", "sum", "sqrtn"]
 
 COMBINERS = ("mean", "sum", "sqrtn")
 
 SPARSE_GRADIENT_ELEMENTS = 1 << 20
-"""Elements of a table, 4 MiB of float32, from which on its gradient is sparse in eager training. Below that,
+"""Elements of a table, 4 MiB of float32, from which on its gradient is sparse in training. Below that,
 filling and adding a dense gradient costs no more than sorting rows, and every optimizer takes it."""
 
 
@@ -55,7 +55,8 @@ def rows_of(table: Tensor, ids: CategoryIds, max_norm: float | None = None) -> T
 
 def _rows(table: Tensor, ids: CategoryIds, max_norm: float | None) -> Tensor:
     """[batch, k, size], any row where an id does not count."""
-    is_sparse = is_eager(ids.ids) and table.requires_grad and table.numel() >= SPARSE_GRADIENT_ELEMENTS
+    is_large = table.requires_grad and table.numel() >= SPARSE_GRADIENT_ELEMENTS
+    is_sparse = is_large and may_have_sparse_gradient(ids.ids)
     rows = F.embedding(ids.ids, table, sparse=is_sparse)
     if max_norm is None:
         return rows

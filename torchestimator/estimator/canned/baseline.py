@@ -13,10 +13,10 @@ from torchestimator.estimator.canned.arguments import check_head
 from torchestimator.estimator.estimator import Estimator
 from torchestimator.head import Head, RegressionHead, binary_or_multi_class_head
 from torchestimator.head.reduction import SUM_OVER_BATCH_SIZE
+from torchestimator.inputs.batch import batch_size_of
 from torchestimator.model.frame import get_parameter
 from torchestimator.optim import default_rates
 from torchestimator.spec import EstimatorSpec
-from torchestimator.tree import tensors_of
 
 BIAS = "baseline/bias"
 
@@ -51,7 +51,7 @@ class BaselineEstimator(Estimator):
 
         def model_fn(features: Any, labels: Any, mode: str) -> EstimatorSpec:
             bias: Tensor = get_parameter(BIAS, lambda: torch.zeros(units))
-            logits = bias.expand(tensors_of(features)[0].shape[0], units)
+            logits = bias.expand(batch_size_of(features), units)
             return head.create_estimator_spec(features, mode, logits, labels, optimizer_fn)
 
         super().__init__(model_fn, model_dir, config)

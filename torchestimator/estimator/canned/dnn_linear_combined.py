@@ -10,7 +10,7 @@ from torch import Tensor
 from torchestimator import optim
 from torchestimator.config import RunConfig
 from torchestimator.estimator.canned import dnn, linear
-from torchestimator.estimator.canned.arguments import check_head, feature_cache
+from torchestimator.estimator.canned.arguments import check_head, feature_cache, layer_sizes
 from torchestimator.estimator.canned.logits import (
     Activation,
     dnn_logit_fn_builder,
@@ -20,6 +20,7 @@ from torchestimator.estimator.canned.logits import (
 from torchestimator.estimator.estimator import Estimator
 from torchestimator.estimator.warm_start import WarmStartSettings
 from torchestimator.feature_column.embedding_lookup import Combiner
+from torchestimator.feature_column.layer import checked_columns
 from torchestimator.head import Head, RegressionHead, binary_or_multi_class_head
 from torchestimator.head.reduction import SUM_OVER_BATCH_SIZE
 from torchestimator.mode_keys import ModeKeys
@@ -73,19 +74,21 @@ class DNNLinearCombinedEstimator(Estimator):
         warm_start_from: str | os.PathLike[str] | WarmStartSettings | None = None,
     ) -> None:
         check_head(head)
-        _check_parts(linear_feature_columns, dnn_feature_columns, dnn_hidden_units)
+        hidden_units = [] if dnn_hidden_units is None else layer_sizes(dnn_hidden_units, "dnn_hidden_units")
+        _check_parts(linear_feature_columns, dnn_feature_columns, hidden_units)
         units = head.logits_dimension
         wide: Callable[[Any], Tensor] | None = None
         deep: Callable[[Any, str], Tensor] | None = None
         optimizers: dict[str, OptimizerFn] = {}
-        if dnn_feature_columns and dnn_hidden_units:
+        if dnn_feature_columns:
             deep = dnn_logit_fn_builder(
-                units, dnn_hidden_units, dnn_feature_columns, dnn_activation_fn, dnn_dropout, batch_norm=batch_norm
+                units, hidden_units, dnn_feature_columns, dnn_activation_fn, dnn_dropout, batch_norm=batch_norm
             )
             optimizers[dnn.SCOPE] = optim.get(dnn_optimizer, default_rates.COMBINED_DNN)
         if linear_feature_columns:
-            wide = linear_logit_fn_builder(units, linear_feature_columns, linear_sparse_combiner)
-            rate = default_rates.combined_linear_rate(len(linear_feature_columns))
+            columns = checked_columns(linear_feature_columns)
+            wide = linear_logit_fn_builder(units, columns, linear_sparse_combiner)
+            rate = default_rates.combined_linear_rate(len(columns))
             optimizers[linear.SCOPE] = optim.get(linear_optimizer, rate)
 
         def train_op_fn(loss: Tensor) -> Minimize | Group:
@@ -231,7 +234,7 @@ class DNNLinearCombinedRegressor(DNNLinearCombinedEstimator):
         )
 
 
-def _check_parts(linear_columns: Any, dnn_columns: Any, hidden_units: Any) -> None:
+def _check_parts(linear_columns: Any, dnn_columns: Any, hidden_units: list[int]) -> None:
     if not linear_columns and not dnn_columns:
         raise ValueError("`linear_feature_columns`, `dnn_feature_columns` or both are needed. Received: neither.")
     if dnn_columns and not hidden_units:

@@ -48,4 +48,7 @@ class BatchNormalization(nn.Module):
             variance, mean = torch.var_mean(inputs, 0, correction=0)
             self.running_mean.lerp_(mean, 1 - self._momentum)
             self.running_var.lerp_(variance, 1 - self._momentum)
-        return F.batch_norm(inputs, None, None, self.weight, self.bias, training=True, eps=self._epsilon)
+        # Not that of torch.nn.functional, which refuses a batch of one.
+        return torch.batch_norm(
+            inputs, self.weight, self.bias, None, None, True, 0.0, self._epsilon, torch.backends.cudnn.enabled
+        )

@@ -14,6 +14,7 @@ from torchestimator.estimator.canned.logits import linear_logit_fn_builder, reco
 from torchestimator.estimator.estimator import Estimator
 from torchestimator.estimator.warm_start import WarmStartSettings
 from torchestimator.feature_column.embedding_lookup import Combiner
+from torchestimator.feature_column.layer import checked_columns
 from torchestimator.head import Head, RegressionHead, binary_or_multi_class_head
 from torchestimator.head.reduction import SUM_OVER_BATCH_SIZE
 from torchestimator.mode_keys import ModeKeys
@@ -54,13 +55,14 @@ class LinearEstimator(Estimator):
         warm_start_from: str | os.PathLike[str] | WarmStartSettings | None = None,
     ) -> None:
         check_head(head)
-        logit_fn = linear_logit_fn_builder(head.logits_dimension, feature_columns, sparse_combiner)
+        columns = checked_columns(feature_columns)
+        logit_fn = linear_logit_fn_builder(head.logits_dimension, columns, sparse_combiner)
         sdca = None
         if isinstance(optimizer, LinearSDCA):
-            sdca = optimizer.for_model(head, feature_columns, sparse_combiner)
+            sdca = optimizer.for_model(head, columns, sparse_combiner)
             optimizer_fn = sdca.optimizer_fn
         elif optimizer is None:
-            optimizer_fn = optim.get("Ftrl", default_rates.linear_rate(len(feature_columns)))
+            optimizer_fn = optim.get("Ftrl", default_rates.linear_rate(len(columns)))
         else:
             optimizer_fn = optim.get(optimizer, default_rates.LINEAR)
 

@@ -1,6 +1,7 @@
 """Logits of feature columns: the linear model and the feed-forward network."""
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -8,9 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torchestimator import summary
+from torchestimator.estimator.canned.arguments import layer_sizes, whole_number
 from torchestimator.estimator.canned.layers import BatchNormalization, Dense
 from torchestimator.feature_column import DenseFeatures, LinearModel
+from torchestimator.feature_column.embedding import check_combiner
 from torchestimator.feature_column.embedding_lookup import Combiner
+from torchestimator.feature_column.layer import checked_columns
 from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.arguments import named_arguments
 from torchestimator.model.frame import get_module, name_scope
@@ -34,8 +38,9 @@ def linear_logit_fn_builder(
     Returns:
         Function of features that returns logits [batch, units]; it asks for the module "linear_model".
     """
-    columns = _checked_columns(feature_columns, "feature_columns")
-    _check_units("units", units)
+    columns = checked_columns(feature_columns)
+    units = whole_number(units, "units")
+    check_combiner(sparse_combiner, "sparse_combiner")
 
     def linear_logit_fn(features: Features) -> Tensor:
         model = get_module("linear_model", lambda: LinearModel(columns, units=units, sparse_combiner=sparse_combiner))
@@ -72,13 +77,11 @@ def dnn_logit_fn_builder(
         raise ValueError(
             "`input_layer_partitioner` has no counterpart: tables are not cut into parts. Remove the argument."
         )
-    columns = _checked_columns(feature_columns, "feature_columns")
-    _check_units("units", units)
-    sizes = list(hidden_units)
-    for size in sizes:
-        _check_units("hidden_units", size)
-    if dropout is not None and not 0 <= dropout < 1:
-        raise ValueError(f"`dropout` must be at least 0 and below 1. Received: {dropout!r}.")
+    columns = checked_columns(feature_columns)
+    units = whole_number(units, "units")
+    sizes = layer_sizes(hidden_units)
+    if dropout is not None and not (isinstance(dropout, Real) and 0 <= dropout < 1):
+        raise ValueError(f"`dropout` must be a number at least 0 and below 1. Received: {dropout!r}.")
     if activation_fn is not None and not callable(activation_fn):
         raise TypeError(f"`activation_fn` must be a function such as torch.relu. Received: {activation_fn!r}.")
 
@@ -169,15 +172,3 @@ def _record_layer(name: str, values: Tensor) -> None:
 
 def _never_made() -> torch.nn.Module:
     raise AssertionError("The module exists already.")
-
-
-def _checked_columns(columns: Any, argument: str) -> list[Any]:
-    listed = list(columns) if isinstance(columns, Sequence | set | frozenset | tuple) else [columns]
-    if not listed:
-        raise ValueError(f"`{argument}` must have at least one column. Received: none.")
-    return listed
-
-
-def _check_units(argument: str, units: Any) -> None:
-    if isinstance(units, bool) or not isinstance(units, int) or units < 1:
-        raise ValueError(f"`{argument}` must be whole numbers above 0. Received: {units!r}.")
