@@ -16,6 +16,7 @@ from tests.benchmarks import (
     bench_serving,
     bench_start,
     bench_step,
+    bench_wide_deep,
 )
 from tests.benchmarks.aims import AIMS
 from tests.benchmarks.contender import ROOT
@@ -24,6 +25,7 @@ from tests.benchmarks.report import PAGE, Row, heading, line, write_page
 BENCHMARKS: dict[str, ModuleType] = {
     "step": bench_step,
     "models": bench_models,
+    "wide_deep": bench_wide_deep,
     "predict": bench_predict,
     "evaluate": bench_evaluate,
     "serving": bench_serving,

@@ -37,6 +37,9 @@ AIMS = {
         for how in ("eager", "captured")
     },
     "predict throughput against tf.estimator": Aim(3, at_least=True),
+    "wide and deep, eager step against tf.estimator": Aim(1.0),
+    "wide and deep, captured step against tf.estimator": Aim(0.5),
+    "wide and deep, predicted row against tf.estimator": Aim(0.2),
     "predictor, one row": Aim(300),
     "exported row against the predictor": Aim(0.5),
     "server, one-row requests": Aim(2000, at_least=True),

@@ -10,6 +10,7 @@ import torch
 
 from torchestimator.inputs import fingerprint64
 from torchestimator.inputs.batch import batch_size_of, check_batch, leaves_of, to_tensors
+from torchestimator.inputs.ragged import RaggedFeature
 
 
 class Pair(NamedTuple):
@@ -138,4 +139,39 @@ def test_leaves_have_written_paths():
     assert list(leaves_of({"a": {1: "x"}, "b": ["y"]}, "features")) == [
         ('features["a"][1]', "x"),
         ('features["b"][0]', "y"),
+    ]
+
+
+def test_named_tuples_of_lists_keep_their_form():
+    features, strings = to_tensors({"words": RaggedFeature(["a", "b", "a"], [0, 2, 3])}, keep_strings=True)
+    assert isinstance(features["words"], RaggedFeature)
+    assert features["words"].values.tolist() == fingerprint64(["a", "b", "a"]).tolist()
+    assert features["words"].offsets.tolist() == [0, 2, 3]
+    assert {path: values.tolist() for path, values in strings.items()} == {("words", 0): ["a", "b", "a"]}
+    pair, _ = to_tensors(Pair([1, 2], [3, 4]))
+    assert (pair.left.tolist(), pair.right.tolist()) == ([1, 2], [3, 4])
+
+
+def ragged(*lengths):
+    ends = np.cumsum([0, *lengths])
+    return RaggedFeature(torch.zeros(ends[-1], dtype=torch.int64), torch.from_numpy(ends))
+
+
+def test_the_rows_of_ragged_features_count():
+    check_batch({"words": ragged(2, 0, 5), "age": torch.zeros(3)}, torch.zeros(3, 1))
+    check_batch({"words": ragged()}, None)
+    assert batch_size_of({"words": ragged(2, 0, 5), "age": torch.zeros(3)}) == 3
+    assert batch_size_of(ragged(1, 1)) == 2
+    with pytest.raises(ValueError, match=r'features\["words"\] \[2 rows\], features\["age"\] \[3\], labels \[2\]'):
+        check_batch({"words": ragged(1, 2), "age": torch.zeros(3)}, torch.zeros(2))
+    with pytest.raises(ValueError, match=r'no dimension: labels\. Received: features\["words"\] \[1 rows\]'):
+        check_batch({"words": ragged(4)}, torch.tensor(1))
+
+
+def test_a_ragged_feature_is_one_leaf():
+    words = ragged(1, 2)
+    assert list(leaves_of({"words": words, "pair": (1, words)}, "features")) == [
+        ('features["words"]', words),
+        ('features["pair"][0]', 1),
+        ('features["pair"][1]', words),
     ]

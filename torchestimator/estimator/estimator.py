@@ -274,7 +274,10 @@ class Estimator(ExportMethods):
                 stream = stack.enter_context(contextlib.closing(self._open(input_fn, ModeKeys.PREDICT)))
                 model = self._model(path, stream, ModeKeys.PREDICT)
                 capture = self._models.capture(model, self._blueprint, ModeKeys.PREDICT)
-                session = PredictionSession(model.module, model.call, strategy, stream, self._config.precision, capture)
+                is_live = model is self._models.live
+                session = PredictionSession(
+                    model.module, model.call, strategy, stream, self._config.precision, capture, is_live
+                )
                 all_hooks = [*user_hooks, *self._spec_hooks(session, model, stream, ModeKeys.PREDICT)]
                 batches = predict(session, all_hooks, keys)
                 own_random = RandomStream(strategy)

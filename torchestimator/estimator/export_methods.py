@@ -2,9 +2,8 @@
 
 import os
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torchestimator.estimator.blueprint import Blueprint
 from torchestimator.estimator.saved_model import Files, check_model, export_model
@@ -12,20 +11,22 @@ from torchestimator.export.writer import FORMATS
 from torchestimator.mode_keys import ModeKeys
 
 
-class ExportMethods(ABC):
-    """What an Estimator can do for serving."""
+class Exportable(Protocol):
+    """What exporting needs to know of an Estimator."""
 
     @property
-    @abstractmethod
     def _blueprint(self) -> Blueprint:
         """Makes models."""
 
-    @abstractmethod
     def latest_checkpoint(self) -> str | None:
         """Path of the newest whole checkpoint in `model_dir`, or None."""
 
+
+class ExportMethods:
+    """What an Estimator can do for serving."""
+
     def export_saved_model(
-        self,
+        self: Exportable,
         export_dir_base: str | os.PathLike[str],
         serving_input_receiver_fn: Callable[[], Any],
         assets_extra: Files | None = None,
@@ -60,14 +61,14 @@ class ExportMethods(ABC):
             ImportError: a format needs packages that are not installed.
         """
         receiver_fns = {experimental_mode: serving_input_receiver_fn}
-        return self._export(export_dir_base, receiver_fns, checkpoint_path, assets_extra, formats)
+        return _export(self, export_dir_base, receiver_fns, checkpoint_path, assets_extra, formats)
 
     def export_savedmodel(
-        self,
+        self: Exportable,
         export_dir_base: str | os.PathLike[str],
         serving_input_receiver_fn: Callable[[], Any],
         assets_extra: Files | None = None,
-        as_text: bool = False,
+        as_text: bool = False,  # noqa: ARG002
         checkpoint_path: str | os.PathLike[str] | None = None,
         strip_default_attrs: bool = False,
     ) -> str:
@@ -91,12 +92,11 @@ class ExportMethods(ABC):
         )
         if strip_default_attrs:
             raise ValueError("`strip_default_attrs` has no meaning for these exports. Remove the argument.")
-        return self.export_saved_model(
-            export_dir_base, serving_input_receiver_fn, assets_extra, as_text, checkpoint_path
-        )
+        receiver_fns = {ModeKeys.PREDICT: serving_input_receiver_fn}
+        return _export(self, export_dir_base, receiver_fns, checkpoint_path, assets_extra, FORMATS)
 
     def experimental_export_all_saved_models(
-        self,
+        self: Exportable,
         export_dir_base: str | os.PathLike[str],
         input_receiver_fn_map: Mapping[str, Callable[[], Any]],
         assets_extra: Files | None = None,
@@ -130,10 +130,10 @@ class ExportMethods(ABC):
                 "`input_receiver_fn_map` must be a dict from mode to receiver function. "
                 f"Received: {input_receiver_fn_map!r}. Write: {{te.ModeKeys.PREDICT: serving_input_receiver_fn}}"
             )
-        return self._export(export_dir_base, input_receiver_fn_map, checkpoint_path, assets_extra, formats)
+        return _export(self, export_dir_base, input_receiver_fn_map, checkpoint_path, assets_extra, formats)
 
     def check_export(
-        self,
+        self: Exportable,
         serving_input_receiver_fn: Callable[[], Any],
         checkpoint_path: str | os.PathLike[str] | None = None,
         *,
@@ -154,20 +154,21 @@ class ExportMethods(ABC):
         path = checkpoint_path or self.latest_checkpoint()
         check_model(self._blueprint, serving_input_receiver_fn, None if path is None else os.fspath(path), formats)
 
-    def _export(
-        self,
-        base_dir: str | os.PathLike[str],
-        receiver_fns: Mapping[str, Callable[[], Any]],
-        checkpoint_path: str | os.PathLike[str] | None,
-        assets_extra: Files | None,
-        formats: Sequence[str],
-    ) -> str:
-        path = checkpoint_path or self.latest_checkpoint()
-        return export_model(
-            self._blueprint,
-            base_dir,
-            receiver_fns,
-            None if path is None else os.fspath(path),
-            assets_extra=assets_extra,
-            formats=formats,
-        )
+
+def _export(
+    estimator: Exportable,
+    base_dir: str | os.PathLike[str],
+    receiver_fns: Mapping[str, Callable[[], Any]],
+    checkpoint_path: str | os.PathLike[str] | None,
+    assets_extra: Files | None,
+    formats: Sequence[str],
+) -> str:
+    path = checkpoint_path or estimator.latest_checkpoint()
+    return export_model(
+        estimator._blueprint,
+        base_dir,
+        receiver_fns,
+        None if path is None else os.fspath(path),
+        assets_extra=assets_extra,
+        formats=formats,
+    )

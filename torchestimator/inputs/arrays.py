@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torchestimator.inputs.batch import Path, place
 from torchestimator.inputs.column import default_float, native, numbers_of
 from torchestimator.inputs.fingerprint import fingerprint64
+from torchestimator.inputs.hashed_strings import with_fingerprints
 from torchestimator.inputs.iterator import InputIterator, InputMismatchError, is_exhausted
 from torchestimator.model.seeds import derive_seed
 
@@ -324,7 +325,10 @@ def _from_tensor(tensor: torch.Tensor, name: str) -> _Column:
 def _slices(column: _Column, rows: NDArray[np.int64], batch_size: int, keep_strings: bool) -> list[Any]:
     """Takes the rows of a column and cuts them into batches."""
     if keep_strings and column.strings is not None:
-        return _cut(np.take(column.strings, rows, axis=0), batch_size)
+        hashed = _empty((len(rows), *column.rows.shape[1:]), column.rows.dtype)
+        np.take(column.rows, rows, axis=0, out=hashed, mode="clip")
+        pairs = zip(_cut(np.take(column.strings, rows, axis=0), batch_size), _cut(hashed, batch_size), strict=True)
+        return [with_fingerprints(strings, fingerprints) for strings, fingerprints in pairs]
     block = _empty((len(rows), *column.rows.shape[1:]), column.rows.dtype)
     np.take(column.rows, rows, axis=0, out=block, mode="clip")  # any other mode would go through a buffer
     dtype = column.tensor_dtype

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from torchestimator.inputs.column import is_data, is_pandas, numbers_of, to_tensor
 from torchestimator.inputs.fingerprint import fingerprint64
+from torchestimator.inputs.hashed_strings import HashedStrings
 from torchestimator.inputs.ragged import RaggedFeature
 
 Path = tuple[Any, ...]
@@ -132,7 +133,7 @@ def _convert(value: Any, path: Path, name: str, strings: Strings | None) -> Any:
         return _convert_leaf(value, path, name, strings)
     if isinstance(value, Mapping):
         return {key: _convert(item, (*path, key), name, strings) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and not is_data(value):
+    if isinstance(value, (list, tuple)) and (hasattr(value, "_fields") or not is_data(value)):
         items = [_convert(item, (*path, index), name, strings) for index, item in enumerate(value)]
         if hasattr(value, "_fields"):
             return type(value)(*items)
@@ -143,6 +144,10 @@ def _convert(value: Any, path: Path, name: str, strings: Strings | None) -> Any:
 
 
 def _convert_leaf(value: Any, path: Path, name: str, strings: Strings | None) -> torch.Tensor:
+    if isinstance(value, HashedStrings) and value.fingerprints is not None:
+        if strings is not None:
+            strings[path] = value.view(np.ndarray)
+        return value.fingerprints
     written = place(name, path)
     numbers = numbers_of(value, written)
     if numbers is not None:

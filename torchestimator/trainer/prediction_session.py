@@ -30,6 +30,7 @@ class PredictionSession(LoopSession):
         stream: the batches.
         precision: arithmetic of the forward pass.
         capture: the model's compiled graphs; None: batches run eagerly.
+        is_in_training: whether the model goes on training, so that tensors it keeps must stay usable for gradients.
     """
 
     def __init__(
@@ -40,10 +41,12 @@ class PredictionSession(LoopSession):
         stream: BatchStream,
         precision: str,
         capture: InferenceCapture | None = None,
+        is_in_training: bool = False,
     ) -> None:
         super().__init__(module, call, strategy, stream, precision)
         self._capture = capture
         self._weights_of = module.global_step
+        self._without_gradients = torch.no_grad if is_in_training else torch.inference_mode
 
     def step(self, requests: Sequence[SessionRunArgs | None], keys: Sequence[str] | None) -> Arrays | None:
         """Predictions for the next batch; None if there was none left.
@@ -75,15 +78,14 @@ class PredictionSession(LoopSession):
         return predictions_on_host(self._strategy.to_host, batch, predictions, keys)
 
     def _eager(self, batch: Batch) -> EstimatorSpec:
-        with self._around_forward():
+        with self._without_gradients(), self._around_forward():
             spec: EstimatorSpec = self._call(batch.features, batch.labels)
         self._take(batch, spec)
         return spec
 
     def _values(self, fetches: Any) -> StepValues:
         if self._spec is None and self._batch is not None:
-            with torch.no_grad():
-                self._eager(self._batch)
+            self._eager(self._batch)
         return super()._values(fetches)
 
 

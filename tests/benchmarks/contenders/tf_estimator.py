@@ -18,12 +18,12 @@ def set_threads(threads: int) -> None:
 
 def train(requests: Requests) -> None:
     """Training steps."""
-    _estimator().train(_input_fn(shuffle=True), hooks=[_ticks(Stopwatch(requests))])
+    _estimator().train(_input_fn(shuffle=True), hooks=[ticks(Stopwatch(requests))])
 
 
 def evaluate(requests: Requests) -> None:
     """Batches of an evaluation: mean loss and accuracy."""
-    _trained().evaluate(_input_fn(shuffle=False), hooks=[_ticks(Stopwatch(requests))])
+    _trained().evaluate(_input_fn(shuffle=False), hooks=[ticks(Stopwatch(requests))])
 
 
 def predict(requests: Requests) -> None:
@@ -106,7 +106,7 @@ def _input_fn(shuffle: bool) -> Any:
     return input_fn
 
 
-def _ticks(stopwatch: Stopwatch) -> Any:
+def ticks(stopwatch: Stopwatch) -> Any:
     import tensorflow as tf
 
     class Ticks(tf.estimator.SessionRunHook):
