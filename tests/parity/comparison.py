@@ -8,6 +8,7 @@ import numpy as np
 
 import torchestimator as te
 from tests.parity import problem
+from torchestimator.checkpoint.tensorflow import convert_checkpoint
 
 HERE = Path(__file__).parent
 RECORDED = json.loads((HERE / "tensorflow.json").read_text())
@@ -63,6 +64,23 @@ def compare(name, folder, compile_setting="off"):
     difference = max(abs(own - theirs) / abs(theirs) for own, theirs in pairs)
     off = max(abs(metrics[key] - value) / max(1, abs(value)) for key, value in recorded["metrics"].items())
     return Comparison(losses.values, metrics, predictions, difference, off)
+
+
+def continued(name, folder):
+    """The losses of the second half, from TensorFlow's checkpoint of the middle with its slots."""
+    make, label = ESTIMATORS[name]
+    features, labels = problem.data()
+    checkpoint = HERE / "checkpoints" / RECORDED[name]["checkpoint"].replace("ckpt-0", f"ckpt-{problem.HALF}")
+    convert_checkpoint(checkpoint, folder)
+
+    def later(rows):
+        return np.roll(rows, -problem.HALF * problem.BATCH, axis=0)
+
+    features = {key: later(rows) for key, rows in features.items()}
+    input_fn = te.inputs.numpy_input_fn(features, later(labels[label]), problem.BATCH, None, shuffle=False)
+    losses = Losses()
+    make(str(folder), te.RunConfig(progress_bar=False)).train(input_fn, [losses], max_steps=problem.STEPS)
+    return losses.values
 
 
 def table(comparisons):

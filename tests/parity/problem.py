@@ -8,7 +8,15 @@ import numpy as np
 ROWS = 320
 BATCH = 32
 STEPS = 50
+HALF = 25
 EVALUATION_BATCH = 100
+CONTINUED = (
+    "LinearClassifier, Adam",
+    "DNNClassifier, batch_norm",
+    "DNNRegressor, RMSProp",
+    "DNNLinearCombinedClassifier",
+)
+"""Estimators whose training is also continued from TensorFlow's slots."""
 JOBS = ["baker", "clerk", "farmer"]
 LEVELS = ["low", "middle", "high"]
 

@@ -1,6 +1,6 @@
 """Records what TensorFlow 2.15 computes: run with its interpreter, `.venv-tf/bin/python -m tests.parity.record`.
 
-For each estimator: the checkpoint of the initial weights, the loss of each of 50 training steps, the metrics of an
+For each estimator: the checkpoint of the initial weights, for some also one of the middle with slots, the loss of each of 50 training steps, the metrics of an
 evaluation afterwards and the first predictions.
 """
 
@@ -26,7 +26,7 @@ def main() -> None:
     recorded = {}
     for number, (name, (make, label)) in enumerate(problem.estimators(tf.estimator, tf.feature_column).items()):
         folder = tempfile.mkdtemp()
-        config = tf.estimator.RunConfig(tf_random_seed=3, save_summary_steps=1, save_checkpoints_steps=10**6)
+        config = tf.estimator.RunConfig(tf_random_seed=3, save_summary_steps=1, save_checkpoints_steps=problem.HALF)
         estimator = make(folder, config)
 
         # The original's Baseline estimators fail with more than one feature.
@@ -39,9 +39,11 @@ def main() -> None:
         estimator.train(lambda: input_fn(problem.BATCH, True), steps=problem.STEPS)
         kept = HERE / "checkpoints" / str(number)
         kept.mkdir(parents=True)
-        for path in glob.glob(os.path.join(folder, "model.ckpt-0.*")):
-            if not path.endswith(".meta"):
-                shutil.copy(path, kept)
+        steps = (0, problem.HALF) if name in problem.CONTINUED else (0,)
+        for step in steps:
+            for path in glob.glob(os.path.join(folder, f"model.ckpt-{step}.*")):
+                if not path.endswith(".meta"):
+                    shutil.copy(path, kept)
         results = estimator.evaluate(lambda: input_fn(problem.EVALUATION_BATCH, False))
         rows = list(estimator.predict(lambda: input_fn(problem.EVALUATION_BATCH, False)))[:5]
         key = "logits" if "logits" in rows[0] else "predictions"

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.parity.comparison import ESTIMATORS, RECORDED, compare
+from tests.parity import problem
+from tests.parity.comparison import ESTIMATORS, RECORDED, compare, continued
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
@@ -15,3 +16,8 @@ def test_losses_metrics_and_predictions_are_tensorflows(name, tmp_path):
     assert found.metric_difference < 1e-4
     (predictions,) = recorded["predictions"].values()
     np.testing.assert_allclose(found.predictions, predictions, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", problem.CONTINUED)
+def test_training_goes_on_from_tensorflows_slots(name, tmp_path):
+    np.testing.assert_allclose(continued(name, tmp_path), RECORDED[name]["losses"][problem.HALF :], rtol=1e-4)

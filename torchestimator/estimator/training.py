@@ -137,7 +137,7 @@ class Training:
             # the order of the first training again. The training's own random numbers are restored afterwards.
             seed = derive_seed(blueprint.seed, f"training from step {checkpoint.step}")
             with forked_random(blueprint.strategy.device, seed):
-                self._stream = self._reopen(checkpoint.state["input"])
+                self._stream = self._reopen(checkpoint.state.get("input"))
         if self._stream is None:
             return None
         self._interruption.watch_children()

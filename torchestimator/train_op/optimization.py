@@ -133,6 +133,20 @@ class Optimization:
             if self._single is None:
                 unit.hold_gradients()
 
+    def adopt(self, slots: dict[str, Tensor], updates: int) -> None:
+        """Goes on from the slots of a training by another library.
+
+        Args:
+            slots: as `slots` gives them.
+            updates: how many updates that training has made.
+
+        Raises:
+            ValueError: the slots are of another kind of optimizer.
+        """
+        self.load(slots, self.state_dict())
+        for unit in self.units:
+            unit.schedule.go_to(updates)
+
     def _differentiate_at_once(self, loss: Tensor) -> None:
         """One backward pass for all units: they minimise one loss, each over parameters of its own."""
         for unit in self.units:

@@ -60,6 +60,11 @@ class Schedule:
         if self._scheduler is not None:
             self._scheduler.step()
 
+    def go_to(self, updates: int) -> None:
+        """Goes to where it stands after so many updates, of a training whose own schedule is not known."""
+        self._updates = updates
+        self._replay()
+
     def state_dict(self) -> dict[str, Any]:
         """The position, and the settings it belongs to, as JSON values."""
         return {"updates": self._updates, "settings": self._settings, "state": self._state()}

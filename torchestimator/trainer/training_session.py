@@ -219,14 +219,19 @@ class TrainingSession(LoopSession):
         slots = {name: torch.empty(shape, dtype=dtype) for name, (dtype, shape) in checkpoint.optimizer_shapes.items()}
         checkpoint.load(self._model_tensors(), slots)
         state = checkpoint.state
-        self._optimization.load(slots, state["optimization"])
+        is_converted = "optimization" not in state
+        if is_converted:
+            self._optimization.adopt(slots, checkpoint.step)
+        else:
+            self._optimization.load(slots, state["optimization"])
         # A window that was partly filled when the run stopped is weighed, whatever its size is now.
         self._weighs_batches = self._optimization.weighs_batches
         self._module.global_step = checkpoint.step
         self._saved = checkpoint
-        self._hook_states = state["hooks"]
-        self._saved_choice = state["capture"]
-        _set_random_states(self._strategy, state["random"])
+        if not is_converted:
+            self._hook_states = state["hooks"]
+            self._saved_choice = state["capture"]
+            _set_random_states(self._strategy, state["random"])
 
     def _learn(self, spec: EstimatorSpec, batch: Batch) -> None:
         optimization = self._optimization

@@ -151,9 +151,9 @@ def translate_checkpoint(path: str | os.PathLike[str]) -> Translation:
 def convert_checkpoint(path: str | os.PathLike[str], model_dir: str | os.PathLike[str]) -> str:
     """Writes a checkpoint of this library from one that a TensorFlow Estimator wrote.
 
-    Kernels are transposed, slots renamed and their partitions joined. The result evaluates, predicts and exports as
-    it is, and is what `warm_start_from` takes; its training state has no random numbers, input position or schedules,
-    which TensorFlow does not store.
+    Kernels are transposed, slots renamed and their partitions joined. The result evaluates, predicts, exports and goes
+    on training as it is, and is what `warm_start_from` takes. Random numbers and the position in the input, which
+    TensorFlow does not store, start anew.
 
     Args:
         path: as for `TensorFlowCheckpoint`: a prefix such as `old_dir/model.ckpt-1000`, or a model_dir.

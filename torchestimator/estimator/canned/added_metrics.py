@@ -25,7 +25,7 @@ def add_metrics(estimator: Estimator, metric_fn: Callable[..., Mapping[str, Any]
             metrics by name. Those of the model with the same name are replaced.
 
     Raises:
-        TypeError: an argument is of the wrong type.
+        TypeError: an argument is of the wrong type; in evaluate, what `metric_fn` returns is.
         ValueError: `metric_fn` has other arguments.
     """
     if not isinstance(estimator, Estimator):
@@ -42,6 +42,10 @@ def add_metrics(estimator: Estimator, metric_fn: Callable[..., Mapping[str, Any]
             return spec
         offered = {"features": features, "labels": labels, "predictions": spec.predictions, "config": config}
         added = metric_fn(**{name: offered[name] for name in taken})
+        if not isinstance(added, Mapping):
+            raise TypeError(
+                f'`metric_fn` must return a dict of metrics, such as {{"error": metric}}. Received: {added!r}.'
+            )
         return spec._replace(eval_metric_ops={**(spec.eval_metric_ops or {}), **added})
 
     return Estimator(with_metrics, estimator.model_dir, estimator.config, warm_start_from=estimator.warm_start_from)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from torchestimator.feature_column import make_parse_example_spec
+from torchestimator.feature_column.numeric import NumericColumn
 from torchestimator.io import FixedLenFeature
 
 Spec = dict[str, Any]
@@ -76,9 +77,9 @@ def _with_label(feature_columns: Sequence[Any], label_key: str, label: FixedLenF
     spec[label_key] = label
     if weight_column is None:
         return spec
-    key = weight_column if isinstance(weight_column, str) else getattr(weight_column, "key", None)
-    if not isinstance(key, str):
+    if not isinstance(weight_column, str | NumericColumn):
         raise TypeError(f"`weight_column` must be a name or a numeric column. Received: {weight_column!r}.")
+    key = weight_column if isinstance(weight_column, str) else weight_column.key
     if key in spec:
         raise ValueError(
             f"The weight must not be a feature or the label as well. Received: weight_column={key!r}, features "
