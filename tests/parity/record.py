@@ -1,7 +1,7 @@
 """Records what TensorFlow 2.15 computes: run with its interpreter, `.venv-tf/bin/python -m tests.parity.record`.
 
-For each estimator: the checkpoint of the initial weights, for some also one of the middle with slots, the loss of each of 50 training steps, the metrics of an
-evaluation afterwards and the first predictions.
+For each estimator: the checkpoint of the initial weights, for some also one of the middle with slots, the loss of each
+of 50 training steps, the metrics of an evaluation afterwards and the first predictions.
 """
 
 import glob
