@@ -1,10 +1,13 @@
 import argparse
 
+import numpy as np
 import pytest
 
+import torchestimator as te
 from tests.checkpoint.tensorflow.stored import DATA
 from torchestimator.checkpoint import Checkpoint
 from torchestimator.cli import convert
+from torchestimator.cli.main import main
 
 
 def run(*arguments):
@@ -38,3 +41,36 @@ def test_bad_arguments(tmp_path):
         run(DATA / "dnn_v2")
     with pytest.raises(FileNotFoundError, match="no TensorFlow checkpoint at"):
         run(tmp_path / "none", tmp_path)
+
+
+def test_what_was_converted_goes_on_as_a_model(tmp_path, capsys):
+    source = DATA / "linear_v1_partitioned"
+    assert main(["convert", str(source), str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'model.ckpt-3'}: 3 weights and 6 optimizer slots of step 3")
+    columns = [
+        te.feature_column.numeric_column("n", shape=(2,)),
+        te.feature_column.categorical_column_with_vocabulary_list("c", ["a", "b", "x"]),
+    ]
+    estimator = te.LinearClassifier(columns, tmp_path, config=te.RunConfig(progress_bar=False))
+    batch = {"n": np.float32([[1, 2]]), "c": np.array(["b"])}
+    (row,) = estimator.predict(lambda: iter([batch]))
+    n, c, bias = (
+        estimator.get_variable_value(f"linear/linear_model.{name}")
+        for name in ("n.weights", "c.weights", "bias_weights")
+    )
+    assert row["logits"].item() == pytest.approx((n[0] + 2 * n[1] + c[1] + bias).item(), rel=1e-6)
+    estimator.train(lambda: [(batch, np.array([1]))])
+    assert estimator.latest_checkpoint().endswith("model.ckpt-4")
+
+
+def test_the_command_explains_itself(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["convert", "--help"])
+    assert end.value.code == 0
+    assert "torchestimator convert old/model.ckpt-1000 new" in capsys.readouterr().out.partition("examples:")[2]
+    assert main(["convert", str(tmp_path / "none"), str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("torchestimator convert: error: ")
+    assert error.count("\n") == 1
+    assert main(["convert", str(DATA / "dnn_v2")]) == 2
+    assert "OUT is missing" in capsys.readouterr().err
