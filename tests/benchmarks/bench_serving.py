@@ -119,7 +119,7 @@ def _load(url: str, script: str, secs: int) -> tuple[float, float]:
 
 @contextlib.contextmanager
 def _ours(base: Path, *options: str) -> Iterator[str]:
-    command = [sys.executable, "-m", "torchestimator.cli.main", "serve", str(base), "--port", "0", *options]
+    command = [sys.executable, "-m", "torchestimator", "serve", str(base), "--port", "0", *options]
     with subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None

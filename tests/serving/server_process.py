@@ -16,7 +16,7 @@ class ServerProcess:
     """A running server; `url` is where. What it logs is collected in `lines`."""
 
     def __init__(self, *arguments):
-        command = [sys.executable, "-m", "torchestimator.cli.main", "serve", *map(str, arguments), "--port", "0"]
+        command = [sys.executable, "-m", "torchestimator", "serve", *map(str, arguments), "--port", "0"]
         environment = os.environ | {"PYTHONWARNINGS": "error::ResourceWarning"}
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
         self.lines = []
