@@ -54,10 +54,7 @@ def convert(program: torch.export.ExportedProgram, plan: SignaturePlan) -> Any:
             f'output in `export_outputs`: {{"{shared[0]}_out": ...}}'
         )
     identifiers = [info.info.name for info in outputs.values()]
-    shapes = {
-        inputs.identifiers[key]: {axis: name for axis, name in enumerate(each.dim_names) if name is not None}
-        for key, each in inputs.placeholders.items()
-    }
+    shapes = {inputs.identifiers[key]: each.free_axes for key, each in inputs.placeholders.items()}
     try:
         with torch.no_grad(), quiet():
             converted = torch.onnx.export(
@@ -122,7 +119,7 @@ def _explained(error: Exception, plan: SignaturePlan, what: str) -> ExportError:
     if found is None:
         return explained(error, what)
     tensors = plan.inputs.tensors(plan.inputs.rows(2))
-    arguments = {plan.inputs.identifiers[key]: tensor for key, tensor in tensors.items()}
+    arguments = plan.inputs.arguments(tensors)
     place = line_of_operator(found["name"], lambda: plan.module(**arguments))
     return lacking_operator(found["name"], place, what)
 

@@ -64,6 +64,11 @@ class Placeholder:
         sizes = [free_sizes[name] if name else size for name, size in others]
         return _made_up(self.type, (count, *sizes), self.name)
 
+    @property
+    def free_axes(self) -> dict[int, str]:
+        """The names of the dimensions of any size, by axis."""
+        return {axis: name for axis, name in enumerate(self.dim_names) if name is not None}
+
     def info(self, identifier: str) -> TensorInfo:
         """Its description in a signature."""
         return TensorInfo(identifier, self.type.name, self.shape, self.dim_names)

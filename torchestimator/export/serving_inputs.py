@@ -75,6 +75,10 @@ class ServingInputs:
         """The values as the model gets them."""
         return {key: to_tensors_of(each, rows[key]) for key, each in self.placeholders.items()}
 
+    def arguments(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors by key as the arguments of a method of a `ServingModule` or of a torch file."""
+        return {self.identifiers[key]: tensor for key, tensor in tensors.items()}
+
     def sizes(self, batch_size: int) -> dict[str, int]:
         """The size of each named dimension in the rows of that batch size."""
         return {BATCH: batch_size, **self._free_sizes(batch_size)}

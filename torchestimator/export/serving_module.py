@@ -108,7 +108,7 @@ def describe_outputs(module: ServingModule, inputs: ServingInputs, name: str) ->
     for batch_size in _ROUNDS:
         tensors = inputs.tensors(inputs.rows(batch_size))
         outputs = _tried(module, inputs, name, tensors)
-        by_identifier = {inputs.identifiers[key]: tensor for key, tensor in tensors.items()}
+        by_identifier = inputs.arguments(tensors)
         with torch.no_grad():
             finished = module.call(name, by_identifier)
             again = module.call(name, by_identifier)

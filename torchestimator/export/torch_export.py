@@ -41,11 +41,11 @@ def export_program(
     batch, other = torch.export.Dim(BATCH), torch.export.Dim.DYNAMIC
     dynamic_shapes: dict[str, dict[int, Any]] = {
         inputs.identifiers[key]: {
-            axis: batch if name == BATCH else other for axis, name in enumerate(placeholder.dim_names) if name
+            axis: batch if name == BATCH else other for axis, name in placeholder.free_axes.items()
         }
         for key, placeholder in inputs.placeholders.items()
     }
-    arguments = {inputs.identifiers[key]: tensor for key, tensor in tensors.items()}
+    arguments = inputs.arguments(tensors)
     names_before = set(dict(module.named_parameters()))
     gradients = torch.enable_grad() if module.model.mode == ModeKeys.TRAIN else torch.no_grad()
     try:

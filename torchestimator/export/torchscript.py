@@ -37,7 +37,7 @@ def trace_methods(
     Raises:
         ExportError: the trace depends on the values or sizes of the first batch.
     """
-    examples = [{inputs.identifiers[key]: tensor for key, tensor in batch.items()} for batch in batches]
+    examples = [inputs.arguments(batch) for batch in batches]
     first, *others = [dict.fromkeys(methods, example) for example in examples]
     return _traced(
         lambda: torch.jit.trace_module(module, first, check_inputs=others, strict=False, example_inputs_is_kwarg=True)  # type: ignore[no-untyped-call]

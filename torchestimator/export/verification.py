@@ -39,7 +39,7 @@ class Reference:
             rows = inputs.rows(batch_size)
             tensors = inputs.tensors(rows)
             with torch.no_grad(), seeded(), module.model.undisturbed():
-                values = module(**{inputs.identifiers[key]: tensor for key, tensor in tensors.items()})
+                values = module(**inputs.arguments(tensors))
             arrays = {}
             for key, output in outputs.items():
                 array = values[output.info.name].detach().numpy()

@@ -302,7 +302,7 @@ def _torch_program(path: str, plan: SignaturePlan) -> Any:
     def run(rows: Arrays) -> dict[str, np.ndarray[Any, Any]]:
         tensors = plan.inputs.tensors(rows)
         with torch.no_grad(), seeded():
-            values = program(**{plan.inputs.identifiers[key]: tensor for key, tensor in tensors.items()})
+            values = program(**plan.inputs.arguments(tensors))
         arrays = {key: values[output.info.name].detach().numpy() for key, output in plan.outputs.items()}
         words = {key: output.vocabulary for key, output in plan.outputs.items() if output.vocabulary is not None}
         return arrays | {key: vocabulary.look_up(arrays[key]) for key, vocabulary in words.items()}
