@@ -1,4 +1,4 @@
-"""The role of a process as TF_CONFIG describes it."""
+"""The role of a process as the environment describes it."""
 
 import json
 
@@ -105,3 +105,52 @@ def test_the_other_parts(role):
 def test_wrong_descriptions_are_refused(role, document, error, message):
     with pytest.raises(error, match=message):
         role(document)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "task_type", "separately"),
+    [
+        (CLUSTER, "chief", True),
+        (CLUSTER, "worker", True),
+        (CLUSTER, "evaluator", True),
+        ({"chief": ["a:1"]}, "chief", True),
+        (WITH_MASTER, "master", False),
+        (WITH_MASTER, "worker", False),
+        ({}, "worker", False),
+    ],
+)
+def test_who_evaluates(role, cluster, task_type, separately):
+    assert role({"cluster": cluster, "task": {"type": task_type, "index": 0}}).evaluates_separately == separately
+
+
+SLURM = {"SLURM_STEP_ID": "0", "SLURM_JOB_ID": "7", "SLURM_NTASKS": "3", "SLURM_LOCALID": "0", "SLURM_NODELIST": "a"}
+
+
+@pytest.mark.parametrize("variables", [{"WORLD_SIZE": "3", "MASTER_ADDR": "a", "MASTER_PORT": "1"}, SLURM])
+def test_the_role_tells_the_truth_about_processes_of_torchrun_and_slurm(monkeypatch, variables):
+    monkeypatch.setenv("TF_CONFIG", '{"model_dir": "runs"}')
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    roles = []
+    for rank in range(3):
+        monkeypatch.setenv("SLURM_PROCID" if "SLURM_NTASKS" in variables else "RANK", str(rank))
+        roles.append(ClusterRole.from_environment())
+    assert [role.is_chief for role in roles] == [True, False, False]
+    assert [role.global_id_in_cluster for role in roles] == [0, 1, 2]
+    assert [(role.task_type, role.task_id) for role in roles] == [("chief", 0), ("worker", 0), ("worker", 1)]
+    assert {(role.num_worker_replicas, role.num_ps_replicas) for role in roles} == {(3, 0)}
+    assert {(role.model_dir, role.evaluates_separately) for role in roles} == {("runs", False)}
+
+
+def test_a_torchrun_of_one_process_changes_nothing(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert ClusterRole.from_environment() == ClusterRole(cluster={})
+
+
+def test_processes_that_the_chief_has_started_leave_evaluations_to_the_evaluator(role, monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    read = role({"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}})
+    assert (read.is_chief, read.num_worker_replicas, read.evaluates_separately) == (False, 2, True)

@@ -20,6 +20,7 @@ def test_defaults_are_the_originals():
         "device_fn": None, "protocol": None, "eval_distribute": None, "experimental_distribute": None,
         "experimental_max_worker_delay_secs": None, "session_creation_timeout_secs": None,
         "checkpoint_save_graph_def": None, "precision": "32", "strategy": "auto", "progress_bar": None,
+        "num_devices": None, "watchdog_secs": None, "async_checkpoints": False,
     }  # fmt: skip
     assert {name: getattr(config, name) for name in expected} == expected
     assert config.is_chief
@@ -99,6 +100,11 @@ def test_paths_become_strings():
         ({"precision": 16}, ValueError, "Received: 16"),
         ({"strategy": "ddp"}, TypeError, "`strategy` must be \"auto\" or a strategy object.*Received: 'ddp'"),
         ({"strategy": te.SingleDevice}, TypeError, "Received: <class"),
+        ({"num_devices": 0}, ValueError, "`num_devices` must be above 0. Received: 0"),
+        ({"num_devices": 1.5}, TypeError, "`num_devices` must be an integer"),
+        ({"watchdog_secs": 0}, ValueError, "`watchdog_secs` must be above 0"),
+        ({"watchdog_secs": True}, TypeError, "`watchdog_secs` must be a number"),
+        ({"async_checkpoints": None}, TypeError, "`async_checkpoints` must be True or False"),
         ({"progress_bar": "yes"}, TypeError, "`progress_bar` must be True, False or None"),
         *(
             ({name: value}, ValueError, f"`{name}` has no meaning here.*Received: {value!r}")
@@ -174,6 +180,7 @@ def test_the_role_comes_from_tf_config(monkeypatch):
     assert (config.num_worker_replicas, config.num_ps_replicas) == (3, 2)
     assert config.cluster_spec == {name: tuple(addresses) for name, addresses in CLUSTER.items()}
     assert config.service == {"x": 1}
+    assert config.evaluates_separately
     # It stays the same, whatever the environment says later.
     monkeypatch.setenv("TF_CONFIG", "broken")
     assert config.replace(save_summary_steps=1).global_id_in_cluster == 2

@@ -65,6 +65,8 @@ from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.frame import get_global_step, get_module, get_parameter, identity, name_scope
 from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
+from torchestimator.strategy.ddp import DDP
+from torchestimator.strategy.fsdp import FSDP
 from torchestimator.strategy.single_device import SingleDevice
 from torchestimator.strategy.strategy import Strategy
 from torchestimator.strings import StringTensor, Vocabulary, index_to_string
@@ -73,6 +75,8 @@ from torchestimator.train_op.description import group, minimize
 __version__ = "0.1.0"
 
 __all__ = [
+    "DDP",
+    "FSDP",
     "BaselineClassifier",
     "BaselineEstimator",
     "BaselineRegressor",

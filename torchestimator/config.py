@@ -95,12 +95,21 @@ class RunConfig:
     steps_per_run: int = dataclasses.field(default=1, kw_only=True)
     """Training steps between two calls of the hooks."""
     strategy: Strategy | Literal["auto"] = dataclasses.field(default="auto", kw_only=True)
-    """Where to run: a strategy object, or "auto": CUDA if there, else the CPU."""
+    """Where to run: a strategy object, or "auto": a process group where there is one (see `num_devices`), on CUDA
+    devices if there, else on the CPU."""
     prefetch_batches: int = dataclasses.field(default=2, kw_only=True)
     """Batches that a background thread prepares ahead of the step; 0: none. Inputs that are arrays in
     memory are always sliced in place, which is faster."""
     progress_bar: bool | None = dataclasses.field(default=None, kw_only=True)
     """Whether to show one; None: where standard error is a terminal."""
+    num_devices: int | None = dataclasses.field(default=None, kw_only=True)
+    """Processes to train with on this machine, one per device: a plain `python script.py` starts that many copies
+    of itself. None: what the environment says (torchrun, TF_CONFIG, SLURM), else this process alone."""
+    watchdog_secs: float | None = dataclasses.field(default=None, kw_only=True)
+    """Seconds without a finished step after which a process writes where its threads are (to standard error and
+    to `watchdog-rank<r>.txt` in the model_dir) and ends itself. None: it may hang for ever."""
+    async_checkpoints: bool = dataclasses.field(default=False, kw_only=True)
+    """Whether training goes on while a checkpoint is written; it waits for the copy in memory only."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_role", ClusterRole.from_environment())
@@ -124,7 +133,7 @@ class RunConfig:
         for one, other in (("random_seed", "tf_random_seed"), ("tf_random_seed", "random_seed")):
             if one in changes:
                 changes.setdefault(other, changes[one])
-        # A copy and not a new object: the role in the cluster stays what it was, whatever TF_CONFIG says now.
+        # A copy and not a new object: the role in the cluster stays what it was, whatever the environment says now.
         changed = copy.copy(self)
         for name, value in changes.items():
             object.__setattr__(changed, name, value)
@@ -133,12 +142,13 @@ class RunConfig:
 
     @property
     def cluster_spec(self) -> Mapping[str, tuple[str, ...]]:
-        """Addresses by job name from TF_CONFIG; empty for a single process."""
+        """Addresses by job name from TF_CONFIG; empty without it, and for an evaluator."""
         return self._cluster_role.cluster
 
     @property
     def task_type(self) -> str:
-        """This process's job from TF_CONFIG; "worker" for a single process."""
+        """This process's job: TF_CONFIG's; of several processes of torchrun or SLURM, rank 0 is the "chief" and the
+        others are "worker"s; "worker" for a single process."""
         return self._cluster_role.task_type
 
     @property
@@ -165,6 +175,12 @@ class RunConfig:
     def global_id_in_cluster(self) -> int | None:
         """This process's index over all jobs; None for an evaluator."""
         return self._cluster_role.global_id_in_cluster
+
+    @property
+    def evaluates_separately(self) -> bool:
+        """Whether te.train_and_evaluate leaves evaluations to a process of their own, the "evaluator", as it does in
+        clusters of TF_CONFIG with a "chief"; with a "master" the training processes evaluate."""
+        return self._cluster_role.evaluates_separately
 
     @property
     def service(self) -> Mapping[str, Any] | None:
@@ -204,6 +220,10 @@ class RunConfig:
             )
         if self.progress_bar is not None and not isinstance(self.progress_bar, bool):
             raise TypeError(f"`progress_bar` must be True, False or None. Received: {self.progress_bar!r}.")
+        _above_zero(self, "num_devices")
+        _above_zero(self, "watchdog_secs")
+        if not isinstance(self.async_checkpoints, bool):
+            raise TypeError(f"`async_checkpoints` must be True or False. Received: {self.async_checkpoints!r}.")
 
     def _resolve_model_dir(self) -> None:
         if self.model_dir is not None:
@@ -254,7 +274,7 @@ class RunConfig:
         _at_least(self, "save_checkpoints_secs", 0)
 
 
-_FRACTIONS: Final = ("save_checkpoints_secs", "keep_checkpoint_every_n_hours")
+_FRACTIONS: Final = ("save_checkpoints_secs", "keep_checkpoint_every_n_hours", "watchdog_secs")
 """Settings that need not be whole numbers."""
 
 

@@ -1,7 +1,8 @@
 """Saves checkpoints in child processes that are stopped at each of their calls to the operating system in turn.
 
 `python -m tests.checkpoint.crash_driver kill 1 FOLDER` kills the child with SIGKILL at its k-th call, for every k until
-a child lives to the end; `interrupt 3` sends Ctrl-C instead, which it survives, at every third call. After each the
+a child lives to the end; `background 1` does so while a thread saves; `interrupt 3` sends Ctrl-C instead, which the
+child survives, at every third call. After each the
 parent looks whether the `model_dir` still has what it must have and whether saving goes on. Prints the number of
 children that were stopped.
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 
-from torchestimator.checkpoint import Checkpoint, CheckpointStore
+from torchestimator.checkpoint import BackgroundSaver, Checkpoint, CheckpointStore
 
 _CALLS = ["mkdir", "open", "write", "fsync", "rename", "replace", "unlink", "rmdir"]
 
@@ -24,9 +25,12 @@ _CALLS = ["mkdir", "open", "write", "fsync", "rename", "replace", "unlink", "rmd
 _SAVES = [(2, 2.0), (3, 3.0), (3, 3.5)]
 
 
-def _save(store: CheckpointStore, step: int, mark: float) -> None:
+def _save(store: CheckpointStore | BackgroundSaver, step: int, mark: float) -> None:
     values = torch.full((3000,), mark)
     store.save(step, {"w": values, "tied": values}, {"w/exp_avg": -values}, {"mark": mark})
+    if isinstance(store, BackgroundSaver):
+        values.zero_()
+        store.wait()
 
 
 def _mark_of(checkpoint: Checkpoint) -> float:
@@ -64,8 +68,10 @@ def _stop_at_call(number: int, stop: Callable[[], None]) -> None:
 def _child(model_dir: str, number: int, mode: str, report: int) -> None:
     """Saves and reports each save that returned; a kill ends this process, Ctrl-C only the save."""
     tell = os.write
-    store = CheckpointStore(model_dir, keep_checkpoint_max=2)
-    _stop_at_call(number, lambda: os.kill(os.getpid(), signal.SIGKILL if mode == "kill" else signal.SIGINT))
+    store: CheckpointStore | BackgroundSaver = CheckpointStore(model_dir, keep_checkpoint_max=2)
+    if mode == "background":
+        store = BackgroundSaver(store)
+    _stop_at_call(number, lambda: os.kill(os.getpid(), signal.SIGINT if mode == "interrupt" else signal.SIGKILL))
     for step, mark in _SAVES:
         try:
             _save(store, step, mark)
@@ -91,7 +97,7 @@ def _run_child(model_dir: str, number: int, mode: str) -> list[str]:
     with open(receiver) as file:
         lines = file.read().split()
     _, status = os.waitpid(child, 0)
-    expected = -signal.SIGKILL if mode == "kill" and "finished" not in lines else 0
+    expected = -signal.SIGKILL if mode != "interrupt" and "finished" not in lines else 0
     assert os.waitstatus_to_exitcode(status) == expected, (number, lines, status)
     return lines
 

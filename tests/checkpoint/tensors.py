@@ -47,6 +47,11 @@ def contiguous(tensor: Tensor) -> Tensor:
     return tensor.view(_CARRIERS[tensor.element_size()]).clone(memory_format=torch.contiguous_format).view(tensor.dtype)
 
 
+def zeros_like(tensor: Tensor) -> Tensor:
+    """Zeros of the same dtype and shape; torch itself cannot make them of every dtype."""
+    return torch.zeros(tensor.shape, dtype=_CARRIERS[tensor.element_size()]).view(tensor.dtype)
+
+
 def tensors(max_side: int = 6) -> st.SearchStrategy[Tensor]:
     """Tensors of all dtypes that can be stored, with and without dimensions and elements, of all layouts."""
     return st.builds(

@@ -14,7 +14,7 @@ import torch
 from torchestimator.checkpoint import CheckpointStore
 
 
-@pytest.mark.parametrize(("mode", "stride"), [("kill", 1), ("interrupt", 4)])
+@pytest.mark.parametrize(("mode", "stride"), [("kill", 1), ("background", 4), ("interrupt", 4)])
 def test_saving_may_be_stopped_at_any_call(mode: str, stride: int) -> None:
     # -W ignore: the driver forks while torch's idle threads exist, which later Pythons warn of.
     command = [sys.executable, "-W", "ignore", "-m", "tests.checkpoint.crash_driver", mode, str(stride)]

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchestimator.feature_column.hashing import (
+    UnsignedDivisors,
     crossed_with,
     fingerprint_of_integers,
     mixed_for_cross,
@@ -67,3 +68,12 @@ def test_crossing_is_fingerprint_cat64(first, second):
 @pytest.mark.parametrize("word", [0, 1, 2**63, 2**64 - 1])
 def test_signed_keeps_the_bits(word):
     assert np.int64(signed(word)).view(np.uint64) == word
+
+
+@given(st.lists(st.tuples(st.integers(1, 2**62 - 1), st.integers(-(2**63), 2**63 - 1)), min_size=1))
+@settings(deadline=None)
+def test_remainders_with_several_divisors(pairs):
+    divisors, values = zip(*pairs, strict=True)
+    found = UnsignedDivisors(divisors).remainders(np.array(values).reshape(-1, 1))
+    expected = [unsigned_remainder(torch.tensor([value]), divisor).tolist() for divisor, value in pairs]
+    assert found.tolist() == expected

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from torchestimator import feature_column
 from torchestimator.head.weights import check_weight_column, weights_of
 
 LOGITS = torch.zeros(3, 2)
@@ -44,7 +45,9 @@ def test_a_column_may_normalise():
     assert weights_of({"w": [2.0, 4.0, 0.0]}, plain, LOGITS, None, per_output=False).tolist() == [[2], [4], [0]]
 
 
-@pytest.mark.parametrize("column", [3, SimpleNamespace(key=3), object()])
+@pytest.mark.parametrize(
+    "column", [3, SimpleNamespace(key=3), object(), feature_column.categorical_column_with_identity("w", 3)]
+)
 def test_bad_columns(column):
     with pytest.raises(TypeError, match=r'`weight_column` must be the name.*weight_column="weight"'):
         check_weight_column(column)

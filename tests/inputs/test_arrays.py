@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torchestimator.inputs import fingerprint64
+from torchestimator.inputs import InputContext, fingerprint64
 from torchestimator.inputs.arrays import ArrayBatches, ArrayTable, epoch_order, input_seed
 from torchestimator.inputs.iterator import InputMismatchError
 
@@ -88,6 +88,111 @@ def test_stopping_and_going_on_gives_the_same_rows(
         source = over(rows, later_batch_size, num_epochs, shuffle, seed, fixed_seed)
         assert source.load_state_dict(state) is True
     assert seen + rows_of(source) == whole
+
+
+def shares(num, table, batch_size, num_epochs=1, shuffle=False, state=None, **options):
+    """The inputs of all processes, at a saved position if there is one."""
+    inputs = [
+        over(table, batch_size, num_epochs, shuffle, input_context=InputContext(num, index, num), **options)
+        for index in range(num)
+    ]
+    assert all(each.load_state_dict(state) is True for each in inputs if state is not None)
+    return inputs
+
+
+def step(inputs):
+    """The next batch of each process that has one, after a check that all processes then tell the same position."""
+    batches = [next(each, None) for each in inputs]
+    states = [each.state_dict() for each in inputs]
+    assert all(state == states[0] for state in states)
+    assert all(batch is None or len(batch[1]) for batch in batches)
+    return batches
+
+
+SHARED = {
+    "num": st.integers(1, 5),
+    "rows": st.integers(1, 60),
+    "batch_size": st.integers(1, 9),
+    "num_epochs": st.integers(1, 3),
+    "shuffle": st.booleans(),
+}
+
+
+@settings(deadline=None, max_examples=80)
+@given(**SHARED)
+def test_each_step_of_several_processes_is_that_of_one_with_all_their_rows(num, rows, batch_size, num_epochs, shuffle):
+    inputs = shares(num, rows, batch_size, num_epochs, shuffle)
+    for expected, _ in over(rows, num * batch_size, num_epochs, shuffle):
+        batches = step(inputs)
+        sizes = [0 if batch is None else len(batch[1]) for batch in batches]
+        assert torch.equal(torch.cat([batch[0]["x"] for batch in batches if batch]), expected["x"])
+        assert max(sizes) - min(sizes) <= 1
+        assert sizes == sorted(sizes, reverse=True)
+    assert step(inputs) == [None] * num
+    assert inputs[-1].state_dict()["exhausted"]
+
+
+@settings(deadline=None, max_examples=80)
+@given(later_num=st.integers(1, 5), later_batch_size=st.integers(1, 9), taken=st.integers(0, 20), **SHARED)
+def test_another_number_of_processes_goes_on_with_each_row_once(
+    num, rows, batch_size, num_epochs, shuffle, later_num, later_batch_size, taken
+):
+    whole = rows_of(over(rows, 1, num_epochs, shuffle))
+    inputs = shares(num, rows, batch_size, num_epochs, shuffle)
+    seen = [row for _ in range(taken) for row in rows_of(filter(None, step(inputs)))]
+    state = through_json(inputs[-1].state_dict())
+    if state.get("exhausted"):
+        assert seen == whole
+        return
+    inputs = shares(later_num, rows, later_batch_size, num_epochs, shuffle, state)
+    while any(batches := step(inputs)):
+        seen += rows_of(filter(None, batches))
+    assert seen == whole
+
+
+def test_blocks_of_several_processes_end_where_those_of_one_do_not():
+    table = ArrayTable({"x": np.arange(5000), "wide": np.zeros((5000, 300))}, np.arange(5000))
+    inputs = shares(3, table, 7, 2, shuffle=True)
+    for expected, _ in over(table, 21, 2, shuffle=True):
+        assert torch.equal(torch.cat([batch[0]["x"] for batch in step(inputs) if batch]), expected["x"])
+
+
+class CountingTable(ArrayTable):
+    """Counts the rows that are gathered."""
+
+    gathered = 0
+
+    def batches(self, rows, batch_size, keep_strings):
+        self.gathered += len(rows)
+        return super().batches(rows, batch_size, keep_strings)
+
+
+def test_a_process_gathers_only_its_own_rows():
+    table = CountingTable({"x": np.arange(1000)}, np.arange(1000))
+    assert sum(len(labels) for _, labels in shares(4, table, 5, 2, shuffle=True)[2]) == 500
+    assert table.gathered == 500
+
+
+def test_all_processes_begin_the_same_new_epochs_after_the_end():
+    inputs = shares(3, 10, 2, 1, shuffle=True)
+    while any(step(inputs)):
+        pass
+    state = through_json(inputs[0].state_dict())
+    again = shares(3, 10, 2, 1, shuffle=True, state=state)
+    second = [row for _ in range(2) for row in rows_of(filter(None, step(again)))]
+    assert rows_of(over(10, 1, 2, shuffle=True))[10:] == second
+
+
+def test_an_input_becomes_a_share_once():
+    later = over(10, 2, shuffle=True, fixed_seed=False).share(InputContext(2, 1, 2), 5)
+    same = ArrayBatches(
+        ArrayTable({"x": np.arange(10)}, np.arange(10)), batch_size=2, num_epochs=1, shuffle=True,
+        seed=input_seed(None, 5), fixed_seed=False, input_context=InputContext(2, 1, 2),
+    )  # fmt: skip
+    assert rows_of(later.share(InputContext(2, 0, 2), 5)) == rows_of(same)
+    with pytest.raises(ValueError, match="needs a seed"):
+        over(10, 2, shuffle=True, fixed_seed=False).share(InputContext(2, 1, 2), None)
+    assert rows_of(over(6, 2, fixed_seed=False).share(InputContext(2, 1, 2), None)) == [2, 3, 5]
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
@@ -302,16 +407,22 @@ def test_arrays_that_make_no_table_are_refused(x, y, kind, message):
 
 
 def test_seeds_are_fixed_functions_or_fresh():
-    assert input_seed(3, None, 0) == input_seed(3, 7, 0)
-    assert input_seed(None, 7, 0) == input_seed(None, 7, 0)
-    assert input_seed(None, 7, 0) != input_seed(None, 7, 1)
-    assert input_seed(3, None, 0) != input_seed(3, None, 1)
-    assert input_seed(None, None, 0) != input_seed(None, None, 0)
-    assert 0 <= input_seed(None, None, 0) < 2**63
+    assert input_seed(3, None) == input_seed(3, 7) == input_seed(None, 3)
+    assert input_seed(None, 7) != input_seed(None, 8)
+    assert input_seed(None, None) != input_seed(None, None)
+    assert 0 <= input_seed(None, None) < 2**63
+
+
+def test_several_processes_have_one_seed_or_an_error():
+    contexts = [InputContext(2, index, 2) for index in range(2)]
+    assert len({input_seed(3, None, context) for context in [None, *contexts]}) == 1
+    assert len({input_seed(None, 3, context) for context in [None, *contexts]}) == 1
+    with pytest.raises(ValueError, match=r"2 processes share needs a seed.*\(mode, config, input_context\)"):
+        input_seed(None, None, contexts[1])
 
 
 def test_drawing_a_seed_leaves_the_global_generators_alone():
     states = torch.get_rng_state(), np.random.get_state()[1].copy()
-    input_seed(None, None, 0)
+    input_seed(None, None)
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.array_equal(np.random.get_state()[1], states[1])

@@ -2,7 +2,9 @@ import builtins
 
 import numpy as np
 import pytest
+import torch
 
+from torchestimator.inputs import InputContext
 from torchestimator.inputs.csv_input import csv_input_fn
 
 pytest.importorskip("pyarrow")
@@ -114,3 +116,15 @@ def test_without_pyarrow(path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"`csv_input_fn` needs pyarrow: pip install torchestimator\[arrow\]"):
         csv_input_fn(path, shuffle=False)
+
+
+def test_processes_share_the_rows(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n" + "".join(f"{i},{i * 10}\n" for i in range(11)))
+    input_fn = csv_input_fn(path, "y", batch_size=2, shuffle=True, seed=1)
+    inputs = [input_fn("train", None, InputContext(3, index, 3)) for index in range(3)]
+    for features, labels in csv_input_fn(path, "y", batch_size=6, shuffle=True, seed=1)():
+        parts = [next(each) for each in inputs]
+        assert torch.equal(torch.cat([part["x"] for part, _ in parts]), features["x"])
+        assert torch.equal(torch.cat([part for _, part in parts]), labels)
+    assert [list(each) for each in inputs] == [[], [], []]

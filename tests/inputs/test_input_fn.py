@@ -13,7 +13,7 @@ from torchestimator.inputs import InputContext, numpy_input_fn
 from torchestimator.inputs.arrays import ArrayBatches
 from torchestimator.inputs.input_fn import open_input
 
-CONTEXT = InputContext(2, 1, 2)
+CONTEXT = InputContext(1, 0, 2)
 X, Y = torch.zeros(2, 3), torch.zeros(2)
 
 

@@ -43,15 +43,30 @@ def test_forms_of_x_and_y():
 
 
 def test_the_seed_comes_from_the_argument_then_the_config_then_chance():
-    def order(seed=None, random_seed=None, pipeline=0):
+    def order(seed=None, random_seed=None):
         input_fn = numpy_input_fn(np.arange(100), shuffle=True, seed=seed)
-        config = types.SimpleNamespace(random_seed=random_seed)
-        return tuple(rows_of(input_fn(config=config, input_context=InputContext(2, pipeline, 2))))
+        return tuple(rows_of(input_fn(config=types.SimpleNamespace(random_seed=random_seed))))
 
     assert order(seed=1) == order(seed=1, random_seed=5)
     assert order(random_seed=5) == order(random_seed=5)
     assert len({order(seed=1), order(seed=2), order(random_seed=5), order(random_seed=6), order(), order()}) == 6
-    assert order(seed=1) != order(seed=1, pipeline=1)
+
+
+@pytest.mark.parametrize("seeds", [{"seed": 1}, {"random_seed": 1}])
+def test_several_processes_share_the_rows(seeds):
+    input_fn = numpy_input_fn(np.arange(100), shuffle=True, batch_size=8, seed=seeds.get("seed"))
+    config = types.SimpleNamespace(random_seed=seeds.get("random_seed"))
+    alone = numpy_input_fn(np.arange(100), shuffle=True, batch_size=16, seed=1)()
+    pair = [input_fn("train", config, InputContext(2, index, 2)) for index in range(2)]
+    for (features, _), first, second in zip(alone, *pair, strict=True):
+        assert torch.equal(features, torch.cat([first[0], second[0]]))
+
+
+def test_several_processes_need_a_common_seed_only_to_shuffle():
+    context = InputContext(2, 1, 2)
+    with pytest.raises(ValueError, match="2 processes share needs a seed"):
+        numpy_input_fn(ROWS, shuffle=True)(input_context=context)
+    assert rows_of(numpy_input_fn(ROWS, shuffle=False, batch_size=2)(input_context=context)) == [2, 3]
 
 
 def test_without_shuffle_seeds_do_not_matter_for_going_on():

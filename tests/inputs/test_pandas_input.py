@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
-from torchestimator.inputs import fingerprint64, pandas_input_fn
+from torchestimator.inputs import InputContext, fingerprint64, pandas_input_fn
 
 FRAME = pd.DataFrame(
     {
@@ -98,3 +98,13 @@ def test_importing_the_inputs_does_not_import_pandas():
     code = "import sys, torchestimator.inputs, torchestimator.inputs.input_fn; print('pandas' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "False"
+
+
+def test_processes_share_the_rows():
+    frame = pd.DataFrame({"x": range(11), "s": [f"s{i}" for i in range(11)]})
+    input_fn = pandas_input_fn(frame, batch_size=2, shuffle=True, seed=1)
+    inputs = [input_fn("train", None, InputContext(3, index, 3)) for index in range(3)]
+    for features, _ in pandas_input_fn(frame, batch_size=6, shuffle=True, seed=1)():
+        parts = [next(each)[0] for each in inputs]
+        assert all(torch.equal(torch.cat([part[name] for part in parts]), features[name]) for name in frame)
+    assert [list(each) for each in inputs] == [[], [], []]

@@ -1,5 +1,7 @@
 import pytest
+import torch
 
+from torchestimator.inputs import InputContext
 from torchestimator.inputs.parquet_input import parquet_input_fn
 
 pa = pytest.importorskip("pyarrow")
@@ -72,3 +74,14 @@ def test_bad_files(tmp_path):
     (tmp_path / "d").write_bytes(b"no parquet at all")
     with pytest.raises(ValueError, match="d cannot be read as Parquet"):
         parquet_input_fn(tmp_path / "d", shuffle=False)
+
+
+def test_processes_share_the_rows(tmp_path):
+    path = write(tmp_path / "a", x=list(range(11)), y=[i * 10 for i in range(11)])
+    input_fn = parquet_input_fn(path, "y", batch_size=2, shuffle=True, seed=1)
+    inputs = [input_fn("train", None, InputContext(3, index, 3)) for index in range(3)]
+    for features, labels in parquet_input_fn(path, "y", batch_size=6, shuffle=True, seed=1)():
+        parts = [next(each) for each in inputs]
+        assert torch.equal(torch.cat([part["x"] for part, _ in parts]), features["x"])
+        assert torch.equal(torch.cat([part for _, part in parts]), labels)
+    assert [list(each) for each in inputs] == [[], [], []]

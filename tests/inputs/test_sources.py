@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from torchestimator.inputs import InputContext
 from torchestimator.inputs.iterator import InputMismatchError
 from torchestimator.inputs.sources import DatasetItems, IterableInput, RepeatedCall, split_item
 
@@ -135,6 +136,36 @@ def test_a_dataset_gives_items_in_order_and_goes_on_where_it_was(taken):
     resumed = DatasetItems(dataset)
     assert resumed.load_state_dict(state) is True
     assert first + [label for _, label in resumed] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("taken", range(5))
+@pytest.mark.parametrize("later", [1, 2, 4])
+@pytest.mark.parametrize("size", [5, 6, 7])
+def test_processes_take_the_items_of_a_dataset_by_turns(size, later, taken):
+    def shares(num):
+        return [DatasetItems([{"x": i} for i in range(size)]).share(InputContext(num, i, num)) for i in range(num)]
+
+    def step(sources):
+        items = [next(each, None) for each in sources]
+        assert len({json.dumps(each.state_dict()) for each in sources}) == 1
+        return [item[0]["x"] for item in items if item]
+
+    sources = shares(3)
+    seen = [item for _ in range(taken) for item in step(sources)]
+    assert seen == list(range(size))[: taken * 3]
+    state = json.loads(json.dumps(sources[2].state_dict()))
+    assert state.get("exhausted", False) == (seen == list(range(size)))
+    sources = shares(later)
+    assert all(each.load_state_dict(state) is True for each in sources)
+    while items := step(sources):
+        seen += items
+    assert seen == list(range(size)) * (2 if state.get("exhausted") else 1)
+
+
+def test_processes_find_the_end_of_a_dataset_without_length():
+    sources = [DatasetItems(SizeUnknown()).share(InputContext(2, i, 2)) for i in range(2)]
+    assert [[features["x"] for features, _ in each] for each in sources] == [[0, 2], [1]]
+    assert all(each.state_dict()["exhausted"] and list(each) == [] for each in sources)
 
 
 def test_after_its_end_a_dataset_starts_anew():

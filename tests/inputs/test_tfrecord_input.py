@@ -117,6 +117,52 @@ def test_resuming_at_any_batch(files, num_read, shuffle, batch_size, next_size):
         assert before + rows(second) == whole
 
 
+@settings(deadline=None, max_examples=25)
+@given(
+    num=st.integers(1, 4), batch_size=st.integers(1, 7), shuffle=st.booleans(), later=st.integers(1, 4),
+    taken=st.integers(0, 4),
+)  # fmt: skip
+def test_processes_share_the_records(files, num, batch_size, shuffle, later, taken):
+    def shares(count):
+        input_fn = tfrecord_input_fn(files, SPEC, batch_size=batch_size, num_epochs=2, shuffle=shuffle, seed=1)
+        return [input_fn("train", None, te.inputs.InputContext(count, index, count)) for index in range(count)]
+
+    def step(inputs):
+        batches = [batch for each in inputs if (batch := next(each, None))]
+        assert all(features["x"].tolist() == [[i, i / 2] for i in features["id"]] for features, _ in batches)
+        return [features["id"].tolist() for features, _ in batches]
+
+    options = {"num_epochs": 2, "shuffle": shuffle, "seed": 1}
+    whole = list(itertools.chain(*ids(tfrecord_input_fn(files, SPEC, batch_size=40, **options)())))
+    alone = ids(tfrecord_input_fn(files, SPEC, batch_size=num * batch_size, **options)())
+    inputs = shares(num)
+    seen = []
+    for expected in alone[:taken]:
+        parts = step(inputs)
+        assert list(itertools.chain(*parts)) == expected
+        seen += expected
+    state = inputs[-1].state_dict()
+    if len(seen) < len(whole):
+        inputs = shares(later)
+        assert all(each.load_state_dict(state) for each in inputs)
+    while parts := step(inputs):
+        seen += itertools.chain(*parts)
+    assert seen == whole
+
+
+def test_a_process_verifies_only_its_own_records(tmp_path):
+    path = tmp_path / "file"
+    write(path, range(20))
+    content = bytearray(path.read_bytes())
+    content[content.index(te_io.encode_example(example(3))) + 8] ^= 1
+    path.write_bytes(bytes(content))
+    input_fn = tfrecord_input_fn(path, SPEC, shuffle=False, batch_size=2)
+    first, second = (input_fn("train", None, te.inputs.InputContext(2, index, 2)) for index in range(2))
+    assert ids(first) == [[0, 1], [4, 5], [8, 9], [12, 13], [16, 17]]
+    with pytest.raises(te_io.RecordDamagedError):
+        next(second)
+
+
 def test_a_position_in_other_files_is_refused(files, tmp_path):
     state = (first := tfrecord_input_fn(files, SPEC, shuffle=False, batch_size=3)()).state_dict()
     next(first)

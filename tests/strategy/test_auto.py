@@ -1,10 +1,22 @@
 """The choice that is made where the user makes none."""
 
+import json
+
 import pytest
 import torch
 
 import torchestimator as te
 from torchestimator.strategy.auto import resolve_strategy
+
+TORCHRUN = {
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "4",
+    "LOCAL_WORLD_SIZE": "4",
+    "MASTER_ADDR": "localhost",
+    "MASTER_PORT": "29500",
+}
+CLUSTER = {"chief": ["a:1"], "worker": ["b:1"]}
 
 
 def test_a_given_strategy_is_used():
@@ -18,17 +30,23 @@ def test_auto_is_one_device():
     assert strategy.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_several_processes_are_not_ignored(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert isinstance(resolve_strategy(te.RunConfig()), te.SingleDevice)
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(ValueError, match=r"describes 4 processes \(WORLD_SIZE, as torchrun sets it\)"):
+def test_several_processes_train_data_parallel(monkeypatch):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    assert isinstance(resolve_strategy(te.RunConfig()), te.DDP)
+
+
+def test_an_incomplete_environment_is_refused(monkeypatch):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("RANK")
+    with pytest.raises(ValueError, match="RANK"):
         resolve_strategy(te.RunConfig())
 
 
-def test_a_cluster_is_not_ignored(monkeypatch):
-    cluster = '{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "worker", "index": 0}}'
-    monkeypatch.setenv("TF_CONFIG", cluster)
-    with pytest.raises(ValueError, match=r"TF_CONFIG describes a cluster: .*chief"):
-        resolve_strategy(te.RunConfig())
+def test_a_cluster_trains_data_parallel_and_its_evaluator_alone(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": CLUSTER, "task": {"type": "worker", "index": 0}}))
+    assert isinstance(resolve_strategy(te.RunConfig()), te.DDP)
     assert isinstance(resolve_strategy(te.RunConfig(strategy=te.SingleDevice("cpu"))), te.SingleDevice)
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": CLUSTER, "task": {"type": "evaluator", "index": 0}}))
+    assert isinstance(resolve_strategy(te.RunConfig()), te.SingleDevice)

@@ -1,7 +1,9 @@
 """Durable, verified, pickle-free checkpoints: tensors, JSON and folders."""
 
+from torchestimator.checkpoint.background_saver import BackgroundSaver
 from torchestimator.checkpoint.damage import CheckpointDamagedError
 from torchestimator.checkpoint.digest import FileDigest
+from torchestimator.checkpoint.group import ALONE, Group
 from torchestimator.checkpoint.lock import ModelDirLock
 from torchestimator.checkpoint.mismatch import NameDifferences
 from torchestimator.checkpoint.reader import Checkpoint
@@ -10,10 +12,13 @@ from torchestimator.checkpoint.tensor_file import TensorFile, read_tensors
 from torchestimator.checkpoint.tensor_writer import write_tensors
 
 __all__ = [
+    "ALONE",
+    "BackgroundSaver",
     "Checkpoint",
     "CheckpointDamagedError",
     "CheckpointStore",
     "FileDigest",
+    "Group",
     "ModelDirLock",
     "NameDifferences",
     "TensorFile",

@@ -1,12 +1,13 @@
 """Fingerprints of files, computed while their bytes pass by."""
 
 import hashlib
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from torchestimator.checkpoint.damage import CheckpointDamagedError
+from torchestimator.checkpoint.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class StreamHash:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-sha256")
+        self._worker = Worker("checkpoint-sha256")
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +51,7 @@ class StreamHash:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._worker.shutdown(wait=True, cancel_futures=True)
+        self._worker.close()
 
     def update(self, chunk: bytes | memoryview, /) -> Future[None]:
         """Queues the next bytes of the stream; they must not change until the returned future is done."""

@@ -4,12 +4,13 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from threading import Event
 from types import TracebackType
 from typing import Self
 
 from torchestimator.checkpoint.parallel import check_going_on
+from torchestimator.checkpoint.worker import Worker
 
 # Small enough to stay in a core's cache between writing and hashing, large enough for the cost of a call not to count.
 CHUNK_BYTES = 4 << 20
@@ -34,7 +35,7 @@ class DurableFile:
 
     def __init__(self, path: str, stop: Event | None = None) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-        self._flusher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-flush")
+        self._flusher = Worker("checkpoint-flush")
         self._flushing: Future[None] | None = None
         self._unflushed = 0
         self._stop = stop
@@ -45,7 +46,7 @@ class DurableFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._flusher.shutdown(wait=True, cancel_futures=True)
+        self._flusher.close()
         os.close(self._descriptor)
 
     def write(self, data: bytes | memoryview) -> None:

@@ -47,11 +47,17 @@ def split(tensor: Tensor, max_elements: int) -> Iterator[Tensor]:
             yield tensor[start : start + num_rows]
 
 
-def copy_bits(target: Tensor, source: Tensor) -> None:
-    """Copies values between tensors of one dtype and shape, over devices and strides, without changing a bit."""
+def copy_bits(target: Tensor, source: Tensor, non_blocking: bool = False) -> None:
+    """Copies values between tensors of one dtype and shape, over devices and strides, without changing a bit.
+
+    Args:
+        target: Where to.
+        source: Where from.
+        non_blocking: Only start the copy, where a device can make it by itself.
+    """
     source = source.resolve_conj().resolve_neg()
     carrier = _CARRIERS[source.element_size()]
-    target.view(carrier).copy_(source.view(carrier))
+    target.view(carrier).copy_(source.view(carrier), non_blocking=non_blocking)
 
 
 class HostBuffers:

@@ -90,6 +90,15 @@ class ModelDirLock:
         )
 
 
+def lock_owner(model_dir: str) -> str | None:
+    """What the training that holds a `model_dir`, or held it last, has written there of itself; None: nothing."""
+    try:
+        with open(os.path.join(model_dir, TRAINING_LOCK_FILE), encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+
+
 @contextlib.contextmanager
 def writer_lock(model_dir: str) -> Iterator[bool]:
     """Holds back all other writers of checkpoints in a `model_dir`, in any process, waiting for them first.

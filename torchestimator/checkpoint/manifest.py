@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,13 @@ MODEL_FILE = "model.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
 
-_FILES = {MODEL_FILE, OPTIMIZER_FILE, STATE_FILE}
+_SHARD = re.compile(r"(.+)-\d{5,}-of-\d{5,}(\..+)")
+
+
+def shard_name(name: str, rank: int, num_shards: int) -> str:
+    """What the file `name` is called when each process writes a part of it: `model-00001-of-00004.safetensors`."""
+    stem, ending = os.path.splitext(name)
+    return f"{stem}-{rank + 1:05}-of-{num_shards:05}{ending}"
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,12 @@ class Manifest:
     """When it was saved, in seconds since 1970."""
     files: Mapping[str, FileDigest]
     """Its files with their digests, by name."""
+
+    def shards_of(self, name: str) -> list[str]:
+        """The files that `name` consists of: itself, or those that each process of a job wrote, by rank."""
+        return (
+            [name] if name in self.files else sorted(file for file in self.files if _SHARD.sub(r"\1\2", file) == name)
+        )
 
 
 def write_manifest(folder: str, manifest: Manifest) -> None:
@@ -73,7 +86,7 @@ def read_manifest(folder: str) -> Manifest:
             f"Received: format {document['format']}, this version reads format {FORMAT}"
         )
     digests = {name: FileDigest(**fields) for name, fields in document["files"].items()}
-    for name in sorted(_FILES):
+    for name in sorted(digests):
         _check_file(os.path.join(folder, name), digests[name])
     return Manifest(document["step"], document["saved_at"], digests)
 

@@ -1,9 +1,11 @@
 """Running two long reads or writes at once."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from threading import Event
 from typing import TypeVar
+
+from torchestimator.checkpoint.worker import Worker
 
 Result = TypeVar("Result")
 
@@ -28,11 +30,13 @@ def run_together(*jobs: Callable[[Event], Result]) -> list[Result]:
         jobs: Functions that are given the event to watch with `check_going_on`.
     """
     stop = Event()
-    with ThreadPoolExecutor(len(jobs), thread_name_prefix="checkpoint-file") as pool:
-        futures = [pool.submit(job, stop) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        finally:
-            stop.set()
+    workers = [Worker("checkpoint-file") for _ in jobs]
+    try:
+        futures = [worker.submit(job, stop) for worker, job in zip(workers, jobs, strict=True)]
+        for future in as_completed(futures):
+            future.result()
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.close()
     return [future.result() for future in futures]

@@ -17,13 +17,17 @@ from torchestimator.checkpoint.manifest import MANIFEST_FILE, MODEL_FILE, OPTIMI
 from torchestimator.checkpoint.mismatch import NameDifferences, compare, shorten
 from torchestimator.checkpoint.parallel import run_together
 from torchestimator.checkpoint.tensor_file import TensorFile
+from torchestimator.checkpoint.tensor_shard import TensorShard
 
 
 class Checkpoint:
     """A saved model, optimizer and training state.
 
     Opening reads the manifest and checks that the files are there in their sizes; their contents are read, and checked
-    against the manifest, when asked for.
+    against the manifest, when asked for. It makes no difference how many processes saved it and how many read it: a
+    process that fills DTensors reads its part of each. A file is checked as a whole by every process that takes a byte
+    from it: where as many processes read as have saved, each checks what it wrote itself and what process 0 wrote for
+    all; no process has to check the whole checkpoint, or to trust another one's check.
 
     Args:
         path: A checkpoint folder such as `model_dir/model.ckpt-300`, or a `model_dir` for its latest one.
@@ -84,7 +88,7 @@ class Checkpoint:
         return dict(self._model_file.aliases)
 
     def read_model(self, name: str) -> Tensor:
-        """Reads one tensor of the model into new host memory. The first call checks the whole file.
+        """Reads one tensor of the model, all of it, into new host memory. The first call checks the whole file.
 
         Raises:
             ValueError: The model has no tensor of that name.
@@ -100,7 +104,7 @@ class Checkpoint:
         """Fills the tensors of a model, in place.
 
         Args:
-            targets: The tensors to fill, by name; a module's `state_dict()` will do.
+            targets: The tensors to fill, by name, DTensors among them; a module's `state_dict()` will do.
             strict: Whether the checkpoint must have exactly these names; otherwise those that both have are read.
 
         Returns:
@@ -154,7 +158,13 @@ class Checkpoint:
         return self._open(OPTIMIZER_FILE)
 
     def _open(self, name: str) -> TensorFile:
-        return TensorFile(os.path.join(self.path, name), self._manifest.files[name] if self._verify else None)
+        names = self._manifest.shards_of(name)
+        shards = [
+            TensorShard(os.path.join(self.path, shard), self._manifest.files[shard] if self._verify else None)
+            for shard in names
+        ]
+        shown = name if names == [name] else f"{names[0]} to {names[-1]}"
+        return TensorFile(os.path.join(self.path, shown), shards=shards)
 
 
 def _locate(path: str) -> str:

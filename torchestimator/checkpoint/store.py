@@ -1,36 +1,29 @@
 """The checkpoints of a training: saving, finding and restoring them."""
 
 import contextlib
+import functools
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from torch import Tensor
 
+from torchestimator.checkpoint.contents import CheckpointContents, plan_contents
 from torchestimator.checkpoint.damage import CheckpointDamagedError
-from torchestimator.checkpoint.digest import digest_of
-from torchestimator.checkpoint.filesystem import create_model_dir, explain_write_errors, sync_folder, write_file
+from torchestimator.checkpoint.digest import FileDigest
+from torchestimator.checkpoint.filesystem import create_model_dir, explain_write_errors, sync_folder
 from torchestimator.checkpoint.folders import checkpoint_name, clean_up, publish, remove, stage
+from torchestimator.checkpoint.group import ALONE, Group, run_on_all
 from torchestimator.checkpoint.index import CheckpointIndex, IndexEntry, newest_whole, read_index, write_index
-from torchestimator.checkpoint.json_document import encode
 from torchestimator.checkpoint.lock import writer_lock
-from torchestimator.checkpoint.manifest import (
-    MODEL_FILE,
-    OPTIMIZER_FILE,
-    STATE_FILE,
-    Manifest,
-    whole_manifest,
-    write_manifest,
-)
+from torchestimator.checkpoint.manifest import Manifest, whole_manifest, write_manifest
 from torchestimator.checkpoint.mismatch import shorten
-from torchestimator.checkpoint.parallel import run_together
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.checkpoint.retention import adopt_survivors, retire
-from torchestimator.checkpoint.tensor_writer import TensorFilePlan, plan_tensor_file
 
 Loaded = TypeVar("Loaded")
 
@@ -76,50 +69,60 @@ class CheckpointStore:
         self._clock = clock
 
     def save(
-        self, step: int, model: Mapping[str, Tensor], optimizer: Mapping[str, Tensor], state: dict[str, Any]
+        self,
+        step: int,
+        model: Mapping[str, Tensor],
+        optimizer: Mapping[str, Tensor],
+        state: dict[str, Any],
+        *,
+        group: Group = ALONE,
     ) -> str:
         """Saves a checkpoint, durably, and deletes those that retention no longer keeps.
 
-        Tied tensors are stored once. Saving a step again replaces its checkpoint. Extra memory is a few buffers.
+        Tied tensors are stored once. Saving a step again replaces its checkpoint. Extra memory is a few buffers. In a
+        job all processes call this at the same point, with one folder that all of them see: process 0 writes what all
+        have, each process its parts of DTensors, and process 0 commits it all in one step.
 
         Args:
             step: The global step that was reached.
             model: The model's tensors by name, on any device.
             optimizer: The optimizer's tensors by name, such as `<parameter>/<slot>`.
-            state: Everything else, as None, booleans, numbers, strings, lists and dicts with string keys.
+            state: Everything else, as None, booleans, numbers, strings, lists and dicts with string keys; that of
+                process 0 is saved.
+            group: The processes of the job.
 
         Returns:
             The absolute path of the checkpoint, `model_dir/model.ckpt-<step>`.
 
         Raises:
             TypeError: Something cannot be stored as tensors or JSON; nothing was written.
-            ValueError: Likewise, or the folder belongs to another program.
+            ValueError: Likewise, or the processes of a job differ in what they save, or the folder belongs to another
+                program.
             OSError: The checkpoint could not be written, on a full disk with the bytes needed and free; nothing of it
-                was left behind.
+                was left behind. In a job every process raises an error of the same kind, which names the process that
+                failed.
         """
-        if type(step) is not int or step < 0:
-            raise ValueError(f"`step` must be an integer of at least 0. Received: step={step!r}")
-        if type(state) is not dict:
-            raise TypeError(f"`state` must be a dict. Received: {state!r:.100} of type {type(state).__name__}")
-        model_file = plan_tensor_file(model, "model", {"format": "pt"})
-        optimizer_file = plan_tensor_file(optimizer, "optimizer", {"format": "pt"})
-        state_bytes = encode(state, "state")
-        create_model_dir(self.model_dir)
-        num_bytes = model_file.num_bytes + optimizer_file.num_bytes + len(state_bytes)
-        with explain_write_errors(self.model_dir, num_bytes), writer_lock(self.model_dir) as is_alone:
-            if is_alone:
-                clean_up(self.model_dir)
-            index = self._read_index()
-            saved_at = self._clock()
-            path = self._write(step, saved_at, model_file, optimizer_file, state_bytes)
-            index = index.with_saved(IndexEntry(checkpoint_name(step), path, saved_at))
-            index, doomed = retire(
-                index, self._keep_max, self._keep_every_n_hours, lambda entry: whole_manifest(entry.path) is not None
-            )
-            write_index(self.model_dir, index)
-            for name in doomed:
-                remove(self.model_dir, name)
-        return path
+        return self.write(plan_contents(step, model, optimizer, state, group), group)
+
+    def write(self, contents: CheckpointContents, group: Group) -> str:
+        """Writes what `plan_contents` has laid out, as the second half of `save`; BackgroundSaver does so in a thread.
+
+        Args:
+            contents: This process's part of the checkpoint.
+            group: The processes of the job.
+
+        Returns:
+            The absolute path of the checkpoint.
+
+        Raises:
+            OSError: As `save`.
+        """
+        is_chief = group.rank == 0
+        with contextlib.ExitStack() as stack:
+            staged = run_on_all(group, lambda: self._stage(contents, stack) if is_chief else None)[0]
+            written = run_on_all(group, lambda: self._write_files(contents, staged))
+            run_on_all(group, lambda: self._publish(contents, staged, written) if is_chief else None)
+        return os.path.join(self.model_dir, checkpoint_name(contents.step))
 
     def latest(self) -> str | None:
         """The newest checkpoint, as an absolute path, or None.
@@ -167,12 +170,17 @@ class CheckpointStore:
         name = index.pinned.get(label)
         return next((entry.path for entry in index.entries if entry.name == name), None)
 
-    def load_newest_valid(self, load: Callable[[Checkpoint], Loaded]) -> Loaded | None:
+    def load_newest_valid(self, load: Callable[[Checkpoint], Loaded], *, group: Group = ALONE) -> Loaded | None:
         """Restores the newest checkpoint that is undamaged.
+
+        In a job all processes call this at the same point, and all restore the same checkpoint: one that any of them
+        finds damaged is passed over by all.
 
         Args:
             load: Restores a checkpoint. It is called with the newest first; when it raises `CheckpointDamagedError`,
                 again with the next older one, and must then restore everything anew. Its other errors are passed on.
+                It must not wait for other processes.
+            group: The processes of the job.
 
         Returns:
             What `load` returned, or None if there is no checkpoint.
@@ -180,27 +188,43 @@ class CheckpointStore:
         Raises:
             CheckpointDamagedError: There are checkpoints, and all are damaged; the message names each.
         """
-        damages: dict[str, CheckpointDamagedError] = {}
-        while True:
-            entries = read_index(self.model_dir).newest_first()
-            path = next((entry.path for entry in entries if entry.path not in damages), None)
-            if path is None:
-                break
+        damages: dict[str, list[str]] = {}
+        loaded: Loaded | None = None
+
+        def attempt(name: str) -> dict[str, Any]:
+            nonlocal loaded
+            path = os.path.join(self.model_dir, name)
             manifest = whole_manifest(path)
             try:
-                return load(Checkpoint(path))
+                loaded = load(Checkpoint(path))
             except (CheckpointDamagedError, FileNotFoundError) as error:
                 # Retention or a new save of the step took it away while it was being read: that is no damage.
                 if not os.path.isdir(path) or whole_manifest(path) != manifest:
-                    continue
+                    return {"loaded": False, "damage": None}
                 if not isinstance(error, CheckpointDamagedError):
                     raise
-                _logger.warning("Cannot restore %s, trying the next older checkpoint: %s", path, error)
-                damages[path] = error
+                return {"loaded": False, "damage": str(error)}
+            return {"loaded": True, "damage": None}
+
+        while name := run_on_all(group, lambda: self._newest_but(damages) if group.rank == 0 else None)[0]:
+            outcomes = run_on_all(group, functools.partial(attempt, name))
+            if all(outcome["loaded"] for outcome in outcomes):
+                return loaded
+            found = list(dict.fromkeys(outcome["damage"] for outcome in outcomes if outcome["damage"] is not None))
+            if found:
+                damages[name] = found
+            if found and group.rank == 0:
+                path = os.path.join(self.model_dir, name)
+                _logger.warning("Cannot restore %s, trying the next older checkpoint: %s", path, "; ".join(found))
         if damages:
-            listing = "".join(f"\n  {error}" for error in damages.values())
+            listing = "".join(f"\n  {damage}" for found in damages.values() for damage in found)
             raise CheckpointDamagedError(self.model_dir, f"none of its checkpoints can be restored:{listing}")
         return None
+
+    def _newest_but(self, damaged: Mapping[str, object]) -> str | None:
+        """The name of the folder of the newest checkpoint that is not among the damaged ones."""
+        names = (os.path.basename(entry.path) for entry in read_index(self.model_dir).newest_first())
+        return next((name for name in names if name not in damaged), None)
 
     @contextlib.contextmanager
     def _locked_index(self) -> Iterator[CheckpointIndex]:
@@ -214,20 +238,44 @@ class CheckpointStore:
     def _read_index(self) -> CheckpointIndex:
         return adopt_survivors(read_index(self.model_dir), self._keep_max)
 
-    def _write(self, step: int, saved_at: float, model: TensorFilePlan, optimizer: TensorFilePlan, state: bytes) -> str:
-        """Writes a checkpoint's files under a hidden name, and gives them their name when all are on disk."""
-        name = checkpoint_name(step)
-        staged = stage(self.model_dir, name)
-        try:
-            write_file(os.path.join(staged, STATE_FILE), state)
-            model_digest, optimizer_digest = run_together(
-                lambda stop: model.write(os.path.join(staged, MODEL_FILE), stop),
-                lambda stop: optimizer.write(os.path.join(staged, OPTIMIZER_FILE), stop),
+    def _stage(self, contents: CheckpointContents, stack: contextlib.ExitStack) -> str:
+        """Makes the hidden folder in which the checkpoint is built, and returns its name.
+
+        Until `stack` is closed other writers have to wait; then the folder is removed, unless it was published.
+        """
+        create_model_dir(self.model_dir)
+        with explain_write_errors(self.model_dir, contents.job_bytes):
+            is_alone = stack.enter_context(writer_lock(self.model_dir))
+            if is_alone:
+                clean_up(self.model_dir)
+            # A folder of another program's is refused before anything is written.
+            self._read_index()
+            staged = stage(self.model_dir, checkpoint_name(contents.step))
+            stack.callback(shutil.rmtree, staged, ignore_errors=True)
+            return os.path.basename(staged)
+
+    def _write_files(self, contents: CheckpointContents, staged: str) -> dict[str, Any]:
+        """Writes this process's files, durably, and returns their digests' fields by name."""
+        with explain_write_errors(self.model_dir, contents.job_bytes):
+            digests = contents.write(os.path.join(self.model_dir, staged))
+        return {name: asdict(digest) for name, digest in digests.items()}
+
+    def _publish(self, contents: CheckpointContents, staged: str, written: Sequence[Mapping[str, Any]]) -> None:
+        """Completes the staged folder, gives it its name, and lets retention have its way."""
+        folder, name = os.path.join(self.model_dir, staged), checkpoint_name(contents.step)
+        files = {file: FileDigest(**fields) for part in written for file, fields in part.items()}
+        with explain_write_errors(self.model_dir, contents.job_bytes):
+            index = self._read_index()
+            saved_at = self._clock()
+            write_manifest(folder, Manifest(contents.step, saved_at, files))
+            sync_folder(folder)
+            path = publish(folder, self.model_dir, name)
+            index, doomed = retire(
+                index.with_saved(IndexEntry(name, path, saved_at)),
+                self._keep_max,
+                self._keep_every_n_hours,
+                lambda entry: whole_manifest(entry.path) is not None,
             )
-            files = {MODEL_FILE: model_digest, OPTIMIZER_FILE: optimizer_digest, STATE_FILE: digest_of(state)}
-            write_manifest(staged, Manifest(step, saved_at, files))
-            sync_folder(staged)
-            return publish(staged, self.model_dir, name)
-        except BaseException:
-            shutil.rmtree(staged, ignore_errors=True)
-            raise
+            write_index(self.model_dir, index)
+            for doomed_name in doomed:
+                remove(self.model_dir, doomed_name)

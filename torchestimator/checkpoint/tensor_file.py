@@ -1,97 +1,92 @@
 """Reading safetensors files: what they hold, one tensor, or all of it straight into a model's own memory."""
 
-import hashlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from threading import Event
 
 import torch
 from torch import Tensor
 
 from torchestimator.checkpoint.damage import CheckpointDamagedError
-from torchestimator.checkpoint.digest import FileDigest, NoHash, StreamHash
-from torchestimator.checkpoint.filesystem import CHUNK_BYTES
-from torchestimator.checkpoint.host_memory import HostBuffers, byte_view, chunks, copy_bits, is_plain, split
+from torchestimator.checkpoint.digest import FileDigest
 from torchestimator.checkpoint.mismatch import NameDifferences, compare, shorten
-from torchestimator.checkpoint.parallel import check_going_on
-from torchestimator.checkpoint.tensor_header import TensorEntry, read_header
-
-# Below this, reading tensors together through a buffer is cheaper than a read and a hash call for each.
-_GATHER_BYTES = 1 << 20
+from torchestimator.checkpoint.tensor_header import TensorEntry
+from torchestimator.checkpoint.tensor_part import Box, TensorPart, part_of
+from torchestimator.checkpoint.tensor_shard import TensorShard
 
 
 class TensorFile:
-    """A safetensors file, opened for reading. Only its header is read until a tensor is asked for.
+    """A safetensors file, opened for reading, or one that several processes wrote a shard each of.
 
-    Tied tensors, stored once, appear under each of their names. No file stays open between calls.
+    Tied tensors, stored once, appear under each of their names. Only headers are read until a tensor is asked for.
 
     Args:
         path: The file, written by `write_tensors` or any other safetensors writer.
         digest: What the file must be. When given, size and header are checked now, and each call that returns values
             checks the whole file first or while it reads.
+        shards: The opened files that `path` stands for; None: there is one, at `path`.
 
     Raises:
         FileNotFoundError: There is no such file.
         CheckpointDamagedError: It is no intact safetensors file, or another one than `digest` tells of.
     """
 
-    def __init__(self, path: str, digest: FileDigest | None = None) -> None:
+    def __init__(
+        self, path: str, digest: FileDigest | None = None, *, shards: Sequence[TensorShard] | None = None
+    ) -> None:
         self.path = path
-        self._digest = digest
-        self._is_verified = digest is None
-        with _opened(path) as descriptor:
-            if digest is not None:
-                digest.check_size(path, os.fstat(descriptor).st_size)
-            header, header_bytes = read_header(descriptor, path)
-        self._data_start = len(header_bytes)
-        if digest is not None and hashlib.sha256(header_bytes).hexdigest() != digest.header_sha256:
-            raise CheckpointDamagedError(path, "the sha256 of its header differs")
-        self._stored = {entry.name: entry for entry in header.entries}
-        self.aliases: Mapping[str, str] = header.aliases
+        self._shards = [TensorShard(path, digest)] if shards is None else shards
+        self._pieces: dict[str, list[tuple[TensorShard, TensorEntry]]] = {}
+        self.aliases: Mapping[str, str] = {}
         """Further names of tied tensors, each with the name it is stored under."""
-        self.metadata: Mapping[str, str] = header.metadata
+        self.metadata: Mapping[str, str] = {}
         """The writer's notes."""
+        for shard in self._shards:
+            self.aliases = {**self.aliases, **shard.aliases}
+            self.metadata = {**self.metadata, **shard.metadata}
+            for name, entry in shard.entries.items():
+                self._pieces.setdefault(name, []).append((shard, entry))
+        self._shapes = {name: self._whole_shape(name) for name in self._pieces}
 
     @property
     def shapes(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-        """Dtype and shape of each tensor, by name; read from the header alone."""
-        entries = self._stored | {alias: self._stored[name] for alias, name in self.aliases.items()}
-        return {name: (entry.dtype, entry.shape) for name, entry in entries.items()}
+        """Dtype and shape of each tensor, by name; read from the headers alone."""
+        return self._shapes | {alias: self._shapes[name] for alias, name in self.aliases.items()}
 
     def verify(self, stop: Event | None = None) -> None:
-        """Reads the whole file and checks its sha256, if a digest was given and nothing has checked it yet."""
-        if not self._is_verified:
-            self.read_into({}, strict=False, stop=stop)
+        """Reads everything and checks its sha256, if a digest was given and nothing has checked it yet."""
+        for shard in self._shards:
+            shard.verify(stop)
 
     def read(self, name: str) -> Tensor:
         """Reads one tensor into new host memory.
 
         Raises:
             ValueError: The file has no tensor of that name.
-            CheckpointDamagedError: The file is not what its digest tells of.
+            CheckpointDamagedError: The file, or a shard that has a part of the tensor, is not what its digest tells of.
         """
-        entry = self._stored.get(self.aliases.get(name, name))
-        if entry is None:
+        pieces = self._pieces.get(self.aliases.get(name, name))
+        if pieces is None:
             raise ValueError(
                 f"{self.path} has no tensor of that name; it has {shorten(list(self.shapes))}. Received: {name!r}"
             )
-        self.verify()
-        tensor = torch.empty(entry.shape, dtype=entry.dtype)
-        with _opened(self.path) as descriptor, NoHash() as no_hash:
-            reader = _Reader(descriptor, self.path, no_hash, pinned=False, stop=None)
-            reader.skip(self._data_start + entry.start)
-            reader.read_tensor(entry, tensor)
-            reader.flush()
+        dtype, shape = self.shapes[name]
+        if len(pieces) == 1:
+            shard, entry = pieces[0]
+            return shard.read(entry.name)
+        tensor = torch.empty(shape, dtype=dtype)
+        for shard, entry in pieces:
+            tensor[entry.box.slices] = shard.read(entry.name)
         return tensor
 
     def read_into(
         self, targets: Mapping[str, Tensor], strict: bool = True, stop: Event | None = None
     ) -> NameDifferences:
-        """Fills existing tensors from the file, in one pass over it and with no memory besides a few buffers.
+        """Fills existing tensors, in one pass over each file and with no memory besides a few buffers.
 
         Names and shapes are checked before anything is changed. A wrong sha256 shows at the end only: after a
-        `CheckpointDamagedError` the values of `targets` are undefined.
+        `CheckpointDamagedError` the values of `targets` are undefined. Of a DTensor this process's part is filled, and
+        of several shards those are read, and checked, that have something of it.
 
         Args:
             targets: The tensors to fill, by name, on any device and of any strides.
@@ -102,30 +97,43 @@ class TensorFile:
             The names that only one side has.
 
         Raises:
-            ValueError: Names, shapes or dtypes do not fit.
-            CheckpointDamagedError: The file is not what its digest tells of.
+            ValueError: Names, shapes or dtypes do not fit, or a DTensor is placed in a way that is not supported.
+            CheckpointDamagedError: A file is not what its digest tells of.
         """
         differences = compare(targets, self.shapes, self.path, strict)
-        wanted: dict[str, list[Tensor]] = {}
+        wanted: dict[str, list[TensorPart]] = {}
         for name, target in targets.items():
-            wanted.setdefault(self.aliases.get(name, name), []).append(target.detach())
-        pinned = any(target.is_cuda for target in targets.values())
-        with _opened(self.path) as descriptor, NoHash() if self._digest is None else StreamHash() as stream_hash:
-            reader = _Reader(descriptor, self.path, stream_hash, pinned, stop)
-            reader.skip(self._data_start)
-            for name, entry in self._stored.items():
-                if name in wanted:
-                    reader.read_tensor(entry, wanted[name][0])
-                else:
-                    reader.skip(entry.num_bytes)
-            reader.flush()
-            if self._digest is not None and stream_hash.hexdigest() != self._digest.sha256:
-                raise CheckpointDamagedError(self.path, "its sha256 differs from the one it was written with")
-        self._is_verified = True
-        for first, *others in wanted.values():
-            for other in others:
-                other.copy_(first)
+            stored = self.aliases.get(name, name)
+            if stored in self._pieces:
+                wanted.setdefault(stored, []).append(part_of(target.detach(), f"`{name}`"))
+        self._fill({name: parts[0] for name, parts in wanted.items()}, stop)
+        while wanted := {name: rest for name, parts in wanted.items() if (rest := _without_copies(parts))}:
+            self._fill({name: parts[0] for name, parts in wanted.items()}, stop)
         return differences
+
+    def _fill(self, parts: Mapping[str, TensorPart], stop: Event | None) -> None:
+        for shard in self._shards:
+            wanted: dict[str, tuple[Box, Tensor]] = {}
+            for name, entry in shard.entries.items():
+                if name in parts:
+                    part = parts[name]
+                    box = part.box.overlap(entry.box)
+                    if box.num_elements:
+                        wanted[name] = (box.seen_from(entry.box), part.local[box.seen_from(part.box).slices])
+            if wanted or len(self._shards) == 1:
+                shard.read_parts(wanted, stop)
+
+    def _whole_shape(self, name: str) -> tuple[torch.dtype, tuple[int, ...]]:
+        """Dtype and shape of a tensor, which its pieces must fill without gaps."""
+        entries = [entry for _, entry in self._pieces[name]]
+        shape = tuple(max(ends) for ends in zip(*(_ends(entry) for entry in entries), strict=True))
+        if {entry.dtype for entry in entries} != {entries[0].dtype} or (
+            sum(entry.box.num_elements for entry in entries) != math.prod(shape)
+        ):
+            raise CheckpointDamagedError(
+                self.path, f"the parts of {name} in its {len(self._shards)} files do not make a whole tensor"
+            )
+        return entries[0].dtype, shape
 
 
 def read_tensors(path: str) -> dict[str, Tensor]:
@@ -147,86 +155,14 @@ def read_tensors(path: str) -> dict[str, Tensor]:
     return stored | {alias: stored[name] for alias, name in file.aliases.items()}
 
 
-@contextmanager
-def _opened(path: str) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+def _ends(entry: TensorEntry) -> Iterable[int]:
+    return (start + size for start, size in zip(entry.offsets, entry.shape, strict=True))
 
 
-class _Reader:
-    """Reads a file front to back: large plain tensors to where they belong, others through buffers."""
-
-    def __init__(self, descriptor: int, path: str, stream_hash: StreamHash, pinned: bool, stop: Event | None) -> None:
-        self._descriptor = descriptor
-        self._path = path
-        self._hash = stream_hash
-        self._buffers = HostBuffers(pinned)
-        self._planned: list[tuple[Tensor, torch.dtype]] = []
-        self._planned_bytes = 0
-        self._stop = stop
-
-    def read_tensor(self, entry: TensorEntry, target: Tensor) -> None:
-        """Fills `target` with the next bytes of the file, at the latest at the next `flush`."""
-        if target.dtype == entry.dtype and is_plain(target) and entry.num_bytes >= _GATHER_BYTES:
-            self.flush()
-            for chunk in chunks(byte_view(target)):
-                self._fill(chunk)
-                self._hash.update(chunk)
-        elif entry.num_bytes:
-            for piece in split(target, CHUNK_BYTES // entry.dtype.itemsize):
-                num_bytes = piece.numel() * entry.dtype.itemsize
-                if self._planned_bytes + num_bytes > CHUNK_BYTES:
-                    self.flush()
-                self._planned.append((piece, entry.dtype))
-                self._planned_bytes += num_bytes
-
-    def skip(self, num_bytes: int) -> None:
-        """Passes over bytes that nobody wants; they are hashed all the same."""
-        self.flush()
-        if isinstance(self._hash, NoHash):
-            os.lseek(self._descriptor, num_bytes, os.SEEK_CUR)
-            return
-        for start in range(0, num_bytes, CHUNK_BYTES):
-            self._read_buffer(min(CHUNK_BYTES, num_bytes - start))
-
-    def flush(self) -> None:
-        """Reads what was planned and hands it out."""
-        if not self._planned:
-            return
-        buffer = self._read_buffer(self._planned_bytes)
-        start = 0
-        for piece, dtype in self._planned:
-            end = start + piece.numel() * dtype.itemsize
-            values = buffer[start:end]
-            if start % dtype.itemsize:
-                values = values.clone()
-            _assign(piece, values.view(dtype).view(piece.shape))
-            start = end
-        self._planned.clear()
-        self._planned_bytes = 0
-
-    def _read_buffer(self, num_bytes: int) -> Tensor:
-        buffer = self._buffers.take()
-        view = byte_view(buffer[:num_bytes])
-        self._fill(view)
-        self._buffers.give_back(buffer, self._hash.update(view))
-        return buffer
-
-    def _fill(self, view: memoryview) -> None:
-        check_going_on(self._stop)
-        rest = view
-        while rest:
-            num_read = os.readv(self._descriptor, [rest])
-            if not num_read:
-                raise CheckpointDamagedError(self._path, "it was cut while being read")
-            rest = rest[num_read:]
-
-
-def _assign(target: Tensor, values: Tensor) -> None:
-    if target.dtype == values.dtype and not target.is_conj() and not target.is_neg():
-        copy_bits(target, values)
-    else:
-        target.copy_(values)
+def _without_copies(parts: Sequence[TensorPart]) -> list[TensorPart]:
+    """The parts that are yet to be filled, once those that equal the first one were copied from it."""
+    first, *others = parts
+    for other in others:
+        if other.box == first.box:
+            other.local.copy_(first.local)
+    return [other for other in others if other.box != first.box]

@@ -3,7 +3,9 @@
 The format (https://github.com/huggingface/safetensors#format): eight bytes with the header's length, little-endian,
 then a JSON object of that length, padded with blanks, then the tensors' bytes without gaps. `__metadata__` maps strings
 to strings; tied tensors are stored once and their other names listed there under `ALIASES_KEY`, as a JSON object
-from alias to stored name.
+from alias to stored name. A file that holds parts of larger tensors says under `DCP_SHARDING_INFO` where each of its
+tensors begins in the whole one: the layout of torch.distributed.checkpoint, whose `HuggingFaceStorageReader` reads a
+folder of such files.
 """
 
 import json
@@ -16,9 +18,14 @@ from typing import Any
 import torch
 
 from torchestimator.checkpoint.damage import CheckpointDamagedError
+from torchestimator.checkpoint.tensor_part import Box
 
 ALIASES_KEY = "torchestimator.aliases"
 LENGTH_BYTES = 8
+
+_SHARDING_KEY = "DCP_SHARDING_INFO"
+_OFFSETS_KEY = "saved_offsets"
+_SHARDING_NOTES = {"DCP_VERSION": "1.0"}
 
 # The limit of the reference implementation; a larger length in a file is garbage.
 _MAX_HEADER_BYTES = 100_000_000
@@ -60,6 +67,13 @@ class TensorEntry:
     """Its shape, as torch counts it (a packed float4 pair is one element)."""
     start: int
     """First byte, counted from the end of the header."""
+    offsets: tuple[int, ...]
+    """Where in the whole tensor it begins, by dimension; zeros unless the file holds parts of larger ones."""
+
+    @property
+    def box(self) -> Box:
+        """Which part of the whole tensor it is."""
+        return Box(self.offsets, self.shape)
 
     @property
     def num_bytes(self) -> int:
@@ -77,6 +91,8 @@ class TensorHeader:
     """Further names of tied tensors, each with the name it is stored under."""
     metadata: Mapping[str, str]
     """The writer's notes."""
+    is_shard: bool = False
+    """Whether the file holds one process's parts of tensors, to be put together with those of other files."""
 
     @property
     def data_bytes(self) -> int:
@@ -90,12 +106,15 @@ def encode_header(header: TensorHeader) -> bytes:
     metadata = dict(header.metadata)
     if header.aliases:
         metadata[ALIASES_KEY] = json.dumps(dict(sorted(header.aliases.items())))
+    if header.is_shard:
+        offsets = {entry.name: {_OFFSETS_KEY: _file_sizes(entry.dtype, entry.offsets)} for entry in header.entries}
+        metadata |= _SHARDING_NOTES | {_SHARDING_KEY: json.dumps(offsets)}
     if metadata:
         document["__metadata__"] = metadata
     for entry in header.entries:
         document[entry.name] = {
             "dtype": DTYPE_NAMES[entry.dtype],
-            "shape": _file_shape(entry.dtype, entry.shape),
+            "shape": _file_sizes(entry.dtype, entry.shape),
             "data_offsets": [entry.start, entry.start + entry.num_bytes],
         }
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
@@ -153,7 +172,15 @@ def _read_exactly(descriptor: int, length: int) -> bytes:
 def _parse(document: dict[str, Any]) -> TensorHeader:
     metadata = document.pop("__metadata__", {})
     aliases = json.loads(metadata.pop(ALIASES_KEY, "{}"))
-    entries = sorted((_parse_entry(name, value) for name, value in document.items()), key=_file_order)
+    is_shard = _SHARDING_KEY in metadata
+    parts = json.loads(metadata.pop(_SHARDING_KEY)) if is_shard else {}
+    entries = sorted(
+        (
+            _parse_entry(name, value, parts[name][_OFFSETS_KEY] if is_shard else None)
+            for name, value in document.items()
+        ),
+        key=_file_order,
+    )
     position = 0
     for entry in entries:
         if entry.start != position:
@@ -162,13 +189,16 @@ def _parse(document: dict[str, Any]) -> TensorHeader:
     unknown = set(aliases.values()) - set(document)
     if unknown:
         raise ValueError(f"aliases of tensors that are not stored: {sorted(unknown)}")
-    return TensorHeader(tuple(entries), aliases, metadata)
+    return TensorHeader(tuple(entries), aliases, metadata, is_shard)
 
 
-def _parse_entry(name: str, value: dict[str, Any]) -> TensorEntry:
+def _parse_entry(name: str, value: dict[str, Any], offsets: list[int] | None) -> TensorEntry:
     dtype = _DTYPES[value["dtype"]]
     start, end = (int(offset) for offset in value["data_offsets"])
-    entry = TensorEntry(name, dtype, _torch_shape(dtype, value["shape"]), start)
+    shape = _torch_sizes(dtype, value["shape"])
+    entry = TensorEntry(name, dtype, shape, start, _torch_sizes(dtype, offsets or [0] * len(shape)))
+    if len(entry.offsets) != len(shape) or min(entry.offsets, default=0) < 0:
+        raise ValueError(f"{name} of shape {entry.shape} at {entry.offsets} of the whole tensor")
     if end - start != entry.num_bytes or min(entry.shape, default=0) < 0:
         raise ValueError(f"{name} of shape {entry.shape} in {end - start} bytes")
     return entry
@@ -179,15 +209,15 @@ def _file_order(entry: TensorEntry) -> tuple[int, int]:
     return entry.start, entry.num_bytes
 
 
-def _file_shape(dtype: torch.dtype, shape: Iterable[int]) -> list[int]:
-    sizes = list(shape)
+def _file_sizes(dtype: torch.dtype, torch_sizes: Iterable[int]) -> list[int]:
+    sizes = list(torch_sizes)
     if dtype == torch.float4_e2m1fn_x2:
         sizes[-1] *= 2
     return sizes
 
 
-def _torch_shape(dtype: torch.dtype, shape: Iterable[int]) -> tuple[int, ...]:
-    sizes = [int(size) for size in shape]
+def _torch_sizes(dtype: torch.dtype, file_sizes: Iterable[int]) -> tuple[int, ...]:
+    sizes = [int(size) for size in file_sizes]
     if dtype == torch.float4_e2m1fn_x2:
         sizes[-1] //= 2
     return tuple(sizes)

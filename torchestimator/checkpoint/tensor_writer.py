@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from torchestimator.checkpoint.digest import FileDigest, StreamHash
 from torchestimator.checkpoint.filesystem import CHUNK_BYTES, DurableFile
+from torchestimator.checkpoint.group import ALONE, Group
 from torchestimator.checkpoint.host_memory import HostBuffers, byte_view, chunks, copy_bits, is_plain, split
 from torchestimator.checkpoint.tensor_header import ALIASES_KEY, DTYPE_NAMES, TensorEntry, TensorHeader, encode_header
+from torchestimator.checkpoint.tensor_part import TensorPart, part_of
 
 # Below this, gathering tensors in a buffer is cheaper than a write and a hash call for each.
 _GATHER_BYTES = 1 << 20
@@ -50,7 +52,18 @@ class TensorFilePlan:
     header_bytes: bytes
     """The header, encoded."""
     tensors: tuple[Tensor, ...]
-    """The tensors to store, in file order."""
+    """The tensors to store, in file order: this process's parts of them."""
+    layout: Mapping[str, str]
+    """Dtype, shape and placement of every tensor that was given, by name: the same on all processes."""
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether it takes the files of all processes to have the tensors, instead of that of process 0."""
+        return self.header.is_shard
+
+    def written_from(self, tensors: tuple[Tensor, ...]) -> "TensorFilePlan":
+        """The same file, its data taken from other tensors, which have the same bytes in the same order."""
+        return replace(self, tensors=tensors)
 
     @property
     def num_bytes(self) -> int:
@@ -81,38 +94,52 @@ class TensorFilePlan:
 
 
 def plan_tensor_file(
-    tensors: Mapping[str, Tensor], argument: str, metadata: Mapping[str, str] | None = None
+    tensors: Mapping[str, Tensor], argument: str, metadata: Mapping[str, str] | None = None, group: Group = ALONE
 ) -> TensorFilePlan:
     """Checks that `tensors` can be stored, finds the tied ones and lays the file out. Writes nothing.
 
+    Process 0 stores the tensors that all processes have, and each process its parts of those that are sharded.
+
     Args:
-        tensors: What to store, by name.
+        tensors: What to store, by name; DTensors among them are stored by all processes of `group` together.
         argument: How the caller's user calls `tensors`, for errors.
         metadata: Notes to keep in the file.
+        group: The processes that store together.
 
     Raises:
         TypeError: A name or value cannot be stored.
-        ValueError: A name is reserved.
+        ValueError: A name is reserved, or a DTensor is placed in a way that cannot be stored.
     """
-    for name, tensor in tensors.items():
-        _check_tensor(name, tensor, argument)
+    parts = {name: _checked_part(name, tensor, argument, group) for name, tensor in tensors.items()}
     if metadata is not None and ALIASES_KEY in metadata:
         raise ValueError(f'`metadata` may not use the key "{ALIASES_KEY}": the list of tied tensors is kept under it')
-    stored: dict[tuple[object, ...], str] = {}
+    first_names: dict[tuple[object, ...], str] = {}
     aliases: dict[str, str] = {}
-    for name, tensor in tensors.items():
-        first_name = stored.setdefault(_memory_of(tensor), name)
+    for name, part in parts.items():
+        first_name = first_names.setdefault((part.shape, part.box, *_memory_of(part.local)), name)
         if first_name != name:
             aliases[name] = first_name
+    own = {name: parts[name].local for name in first_names.values() if _is_stored_by(group.rank, parts[name])}
     # Wide elements first: then each tensor starts at a multiple of its element size.
-    names = sorted(stored.values(), key=lambda name: -tensors[name].element_size())
+    names = sorted(own, key=lambda name: -own[name].element_size())
     entries = []
     start = 0
     for name in names:
-        entries.append(TensorEntry(name, tensors[name].dtype, tuple(tensors[name].shape), start))
+        entries.append(TensorEntry(name, own[name].dtype, tuple(own[name].shape), start, parts[name].box.offsets))
         start += entries[-1].num_bytes
-    header = TensorHeader(tuple(entries), aliases, dict(metadata or {}))
-    return TensorFilePlan(header, encode_header(header), tuple(tensors[name] for name in names))
+    is_shard = any(part.shard_dim is not None for part in parts.values())
+    header = TensorHeader(tuple(entries), aliases if group.rank == 0 else {}, dict(metadata or {}), is_shard)
+    layout = {name: _layout_of(part) for name, part in parts.items()}
+    return TensorFilePlan(header, encode_header(header), tuple(own[name] for name in names), layout)
+
+
+def _is_stored_by(rank: int, part: TensorPart) -> bool:
+    return rank == 0 or (part.shard_dim is not None and part.box.num_elements > 0)
+
+
+def _layout_of(part: TensorPart) -> str:
+    placement = "" if part.shard_dim is None else f", sharded along dimension {part.shard_dim}"
+    return f"{str(part.local.dtype).removeprefix('torch.')} {list(part.shape)}{placement}"
 
 
 class _Stream:
@@ -157,7 +184,7 @@ class _Stream:
         self._filled = end
 
 
-def _check_tensor(name: str, tensor: Tensor, argument: str) -> None:
+def _checked_part(name: str, tensor: Tensor, argument: str, group: Group) -> TensorPart:
     if not isinstance(name, str):
         raise TypeError(f"the keys of `{argument}` must be strings. Received: {name!r} of type {type(name).__name__}")
     where = f"`{argument}[{name!r}]`"
@@ -170,10 +197,23 @@ def _check_tensor(name: str, tensor: Tensor, argument: str) -> None:
         )
     if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
         raise TypeError(f"{where} has no values yet; build the model, on a real device, before saving it")
+    part = part_of(tensor, where)
+    if part.shard_dim is not None and (part.index, part.num_parts) != (group.rank, group.num_replicas):
+        raise ValueError(
+            f"{where} is sharded over {part.num_parts} processes, all of which must save together; pass them as "
+            f"`group`, or save `full_tensor()` of it. Received: part {part.index} of {part.num_parts} in process "
+            f"{group.rank} of {group.num_replicas}"
+        )
+    _check_storable(where, part.local)
+    return part
+
+
+def _check_storable(where: str, tensor: Tensor) -> None:
     if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__ or tensor.layout != torch.strided:
         raise TypeError(
-            f"{where} must be a plain dense tensor; gather or convert it first (`full_tensor()` of a sharded one, "
-            f"`to_dense()` of a sparse one). Received: {type(tensor).__name__} with layout {tensor.layout}"
+            f"{where} must be a dense tensor, plain or a DTensor; convert it first (`to_dense()` of a sparse one, "
+            f"`full_tensor()` of one that is sharded in another way). Received: {type(tensor).__name__} with layout "
+            f"{tensor.layout}"
         )
     if tensor.dtype not in DTYPE_NAMES or (tensor.dtype == torch.float4_e2m1fn_x2 and tensor.dim() == 0):
         raise TypeError(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torchestimator.checkpoint.group import run_on_all
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.config import RunConfig
 from torchestimator.estimator.warm_start import WarmStartSettings, warm_start
@@ -17,7 +18,9 @@ from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.module import ModelFnModule
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, Strategy
+from torchestimator.strategy.watchdog import Watchdog
 from torchestimator.trainer.first_batch import FirstBatch
+from torchestimator.trainer.stand_in import StandIn, batch_of_zeros, describe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +39,15 @@ class Blueprint:
     """Where models run."""
     warm_start: WarmStartSettings | None
     """Weights to start from where there is no checkpoint."""
+    watchdog: Watchdog
+    """Ends this process when it hangs."""
 
     def open(
         self, input_fn: Callable[..., Any], mode: str, position: dict[str, Any] | None = None, *, resumes: bool = False
-    ) -> FirstBatch | None:
-        """Opens an input and reads its first batch; None where there is none.
+    ) -> FirstBatch | StandIn | None:
+        """Opens an input and reads its first batch; None where there is none on any process.
+
+        A process whose share of the input is empty gets a stand-in, from which the model can be built.
 
         Args:
             input_fn: the user's function.
@@ -48,6 +55,31 @@ class Blueprint:
             position: where to go on, from a checkpoint; None where the input could not tell it.
             resumes: whether to go on at `position`.
         """
+        if self.strategy.num_replicas == 1:
+            return self._open(input_fn, mode, position, resumes)
+        opened: list[FirstBatch] = []
+
+        def open_own() -> dict[str, Any] | None:
+            own = self._open(input_fn, mode, position, resumes)
+            if own is None:
+                return None
+            opened.append(own)
+            return describe(own.first)
+
+        try:
+            descriptions = run_on_all(self.strategy, open_own)
+        except BaseException:
+            for stream in opened:
+                stream.close()
+            raise
+        found = next((description for description in descriptions if description is not None), None)
+        if found is None:
+            return None
+        return opened[0] if opened else StandIn(batch_of_zeros(found, self.strategy.device))
+
+    def _open(
+        self, input_fn: Callable[..., Any], mode: str, position: dict[str, Any] | None, resumes: bool
+    ) -> FirstBatch | None:
         # A copy, so that an input_fn that takes values out of its params leaves those of the model alone.
         params = dict(self.params or {})
         source = open_input(input_fn, mode, params, self.config, self.strategy.input_context())

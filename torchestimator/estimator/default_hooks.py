@@ -22,12 +22,16 @@ def training_hooks(
     spec: EstimatorSpec,
     user_hooks: Sequence[SessionRunHook],
     stop: StopAtStepHook | None,
+    is_chief: bool,
 ) -> list[SessionRunHook]:
     """All hooks of a training: checkpoints, the spec's for the chief, step counter, summaries, the
     user's, the stop, NaN watch, log lines (or the progress bar), the spec's. A saver or a NaN watch
-    that the user gives takes the place of the default one.
+    that the user gives takes the place of the default one. A process that is not the chief takes
+    part in saving and stopping, and reports nothing.
     """
     chief_hooks, spec_hooks = list(spec.training_chief_hooks or ()), list(spec.training_hooks or ())
+    if not is_chief:
+        chief_hooks = []
     given = [*user_hooks, *chief_hooks, *spec_hooks]
     own_saver: list[SessionRunHook] = []
     if not _has(given, CheckpointSaverHook) and (config.save_checkpoints_steps or config.save_checkpoints_secs):
@@ -37,11 +41,11 @@ def training_hooks(
             )
         ]
     every = config.log_step_count_steps
-    show_bar = is_terminal(sys.stderr) if config.progress_bar is None else config.progress_bar
+    show_bar = is_chief and (is_terminal(sys.stderr) if config.progress_bar is None else config.progress_bar)
     hooks: list[SessionRunHook] = [*own_saver, *chief_hooks]
-    if every:
+    if every and is_chief:
         hooks.append(StepCounterHook(every, output_dir=store.model_dir, log=not show_bar))
-    if config.save_summary_steps:
+    if config.save_summary_steps and is_chief:
         hooks.append(SummarySaverHook(config.save_summary_steps, output_dir=store.model_dir))
     hooks += user_hooks
     if stop is not None:
@@ -50,7 +54,7 @@ def training_hooks(
         hooks.append(NanTensorHook(every_n_steps=every or 100))
     if show_bar:
         hooks.append(ProgressBarHook(stop, every))
-    elif every:
+    elif every and is_chief:
         hooks.append(LoggingTensorHook({"loss": "loss", "step": "step"}, every_n_iter=every))
     return hooks + spec_hooks
 

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import os
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -18,6 +17,8 @@ from torchestimator.estimator.export_methods import ExportMethods
 from torchestimator.estimator.inference import RandomStream, inference
 from torchestimator.estimator.models import Model, Models, hooks_of
 from torchestimator.estimator.predictor import Predictor
+from torchestimator.estimator.replicas import common_checkpoint, gathered
+from torchestimator.estimator.settings import check_not_overridden, resolve_config
 from torchestimator.estimator.specs import check_input_fn, check_positive
 from torchestimator.estimator.training import Training
 from torchestimator.estimator.variables import variable_names, variable_value
@@ -25,23 +26,25 @@ from torchestimator.estimator.warm_start import WarmStartSettings, warm_start_se
 from torchestimator.hooks.checkpoint_saver import CheckpointSaverListener, check_listeners
 from torchestimator.hooks.evaluation import StopAfterNEvalsHook
 from torchestimator.hooks.hook import SessionRunHook, check_hooks
+from torchestimator.hooks.watchdog import watchdog_hooks
 from torchestimator.log import LOG
 from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.arguments import check_model_fn
 from torchestimator.model.seeds import derive_seed, forked_random
 from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.auto import resolve_strategy
+from torchestimator.strategy.strategy import Strategy
+from torchestimator.strategy.watchdog import Watchdog
 from torchestimator.trainer.evaluate import evaluate
-from torchestimator.trainer.evaluation_session import EvaluationSession
 from torchestimator.trainer.first_batch import FirstBatch
 from torchestimator.trainer.predict import predict
-from torchestimator.trainer.prediction_session import PredictionSession, rows_of
+from torchestimator.trainer.prediction_session import rows_of
+from torchestimator.trainer.replica_inference import evaluation_session, prediction_session
 from torchestimator.trainer.session import LoopSession
+from torchestimator.trainer.stand_in import StandIn
 from torchestimator.trainer.train import train
 
 InputFn = Callable[..., Any]
-
-_MAY_OVERRIDE = frozenset({"model_fn", "latest_checkpoint"})
 
 
 class Estimator(ExportMethods):
@@ -73,8 +76,8 @@ class Estimator(ExportMethods):
         params: Mapping[str, Any] | None = None,
         warm_start_from: str | os.PathLike[str] | WarmStartSettings | None = None,
     ) -> None:
-        _check_not_overridden(type(self))
-        self._config = _resolve_config(config, model_dir)
+        check_not_overridden(type(self), Estimator)
+        self._config = resolve_config(config, model_dir)
         check_model_fn(model_fn, params)
         self._given_model_fn = model_fn
         self._params: dict[str, Any] | None = copy.deepcopy(dict(params)) if params is not None else None
@@ -99,6 +102,16 @@ class Estimator(ExportMethods):
     def params(self) -> dict[str, Any]:
         """A copy of the hyperparameters."""
         return copy.deepcopy(self._params or {})
+
+    @property
+    def strategy(self) -> Strategy:
+        """Where the model runs. With several processes all have to ask for it, the first time together."""
+        return self._blueprint.strategy
+
+    @property
+    def watchdog(self) -> Watchdog:
+        """Ends this process when it hangs, where `RunConfig.watchdog_secs` says so."""
+        return self._blueprint.watchdog
 
     @property
     def warm_start_from(self) -> WarmStartSettings | None:
@@ -153,9 +166,9 @@ class Estimator(ExportMethods):
             NanLossDuringTrainingError: the loss became NaN.
             RuntimeError: another process trains in the same `model_dir`.
         """
-        if self._config.task_type in ("evaluator", "ps"):
+        if self._config.task_type == "evaluator":
             raise ValueError(
-                f"This process is the {self._config.task_type!r} of its cluster (TF_CONFIG) and does not train. "
+                "This process is the evaluator of its cluster (TF_CONFIG) and does not train. "
                 "Start it with te.train_and_evaluate, which gives each process its part."
             )
         if steps is not None and max_steps is not None:
@@ -164,7 +177,7 @@ class Estimator(ExportMethods):
         check_positive("max_steps", max_steps)
         check_input_fn(input_fn)
         user_hooks, listeners = check_hooks("hooks", hooks), check_listeners("saving_listeners", saving_listeners)
-        latest = self.latest_checkpoint()
+        latest = common_checkpoint(self._blueprint.strategy, self.latest_checkpoint())
         if max_steps is not None and latest is not None and Checkpoint(latest).step >= max_steps:
             LOG.info("Skipping training: the checkpoint %s has reached max_steps=%d.", latest, max_steps)
             return self
@@ -212,7 +225,7 @@ class Estimator(ExportMethods):
         with self._random_apart(), contextlib.closing(self._open(input_fn, ModeKeys.EVAL)) as stream:
             model = self._model(path, stream, ModeKeys.EVAL)
             results = self._evaluate(model, stream, steps, user_hooks)
-        log_results(self.eval_dir(name), results, path)
+        self._log_results(name, results, path)
         return results
 
     def evaluate_live(
@@ -237,7 +250,7 @@ class Estimator(ExportMethods):
         user_hooks = check_hooks("hooks", hooks)
         with self._random_apart(), contextlib.closing(self._open(input_fn, ModeKeys.EVAL)) as stream:
             results = self._evaluate(model, stream, steps, user_hooks)
-        log_results(self.eval_dir(name), results, None)
+        self._log_results(name, results, None)
         return results
 
     def predict(
@@ -268,18 +281,20 @@ class Estimator(ExportMethods):
         keys = [predict_keys] if isinstance(predict_keys, str) else predict_keys
         path = self._find_checkpoint(checkpoint_path, "predict")
         strategy = self._blueprint.strategy
-        seed = secrets.randbits(62) if self._config.random_seed is None else derive_seed(self._seed, "prediction")
+        blueprint = self._blueprint
+        is_seeded = blueprint.config.random_seed is not None
+        seed = derive_seed(blueprint.seed, "prediction") if is_seeded else secrets.randbits(62)
         with contextlib.ExitStack() as stack:
             with forked_random(strategy.device, seed):
                 stream = stack.enter_context(contextlib.closing(self._open(input_fn, ModeKeys.PREDICT)))
                 model = self._model(path, stream, ModeKeys.PREDICT)
                 capture = self._models.capture(model, self._blueprint, ModeKeys.PREDICT)
                 is_live = model is self._models.live
-                session = PredictionSession(
-                    model.module, model.call, strategy, stream, self._config.precision, capture, is_live
-                )
-                all_hooks = [*user_hooks, *self._spec_hooks(session, model, stream, ModeKeys.PREDICT)]
-                batches = predict(session, all_hooks, keys)
+                precision = self._config.precision
+                session = prediction_session(model.module, strategy, stream, precision, capture, is_live)
+                spec_hooks = self._spec_hooks(session, model, stream, ModeKeys.PREDICT)
+                all_hooks = [*user_hooks, *spec_hooks, *watchdog_hooks(self.watchdog)]
+                batches = gathered(strategy, predict(session, all_hooks, keys))
                 own_random = RandomStream(strategy)
             while True:
                 # Between two batches the reader does what it likes, training the model included: its mode and
@@ -339,6 +354,7 @@ class Estimator(ExportMethods):
         if self._made_blueprint is None:
             strategy = resolve_strategy(self._config)
             strategy.setup()
+            seed = strategy.exchange(self._seed)[0]
             if self._config.compile == "step" and not strategy.captures:
                 raise ValueError(
                     f'`compile="step"` is for the CPU in this version. Received: a run on {strategy.device}. '
@@ -347,43 +363,56 @@ class Estimator(ExportMethods):
             self._made_blueprint = Blueprint(
                 model_fn=self._given_model_fn,
                 params=self._params,
-                config=self._config,
-                seed=self._seed,
+                # Replicas shuffle their shares of the data by one order, which takes a seed that all know.
+                config=self._config if strategy.num_replicas == 1 else self._config.replace(random_seed=seed),
+                seed=seed,
                 strategy=strategy,
                 warm_start=self._warm_start,
+                watchdog=Watchdog(self._config.watchdog_secs, self.model_dir, strategy.rank),
             )
         return self._made_blueprint
 
     def _random_apart(self) -> contextlib.AbstractContextManager[None]:
-        # An evaluation in the middle of a training must not touch the training's random numbers.
-        return forked_random(self._blueprint.strategy.device)
+        # An evaluation in the middle of a training must not touch the training's random numbers. Processes that
+        # shuffle one input have to draw the same ones.
+        blueprint = self._blueprint
+        seed = derive_seed(blueprint.seed, "evaluation") if blueprint.strategy.num_replicas > 1 else None
+        return forked_random(blueprint.strategy.device, seed)
 
-    def _open(self, input_fn: InputFn, mode: str) -> FirstBatch:
+    def _log_results(self, name: str | None, results: dict[str, Any], path: str | None) -> None:
+        if self._blueprint.strategy.is_chief:
+            log_results(self.eval_dir(name), results, path)
+
+    def _open(self, input_fn: InputFn, mode: str) -> FirstBatch | StandIn:
         stream = self._blueprint.open(input_fn, mode)
         if stream is None:
             raise ValueError("`input_fn` gave no batch. Is the input empty or misspelt?")
         return stream
 
-    def _model(self, path: str | None, stream: FirstBatch, mode: str) -> Model:
-        model = self._models.find(path, mode)
-        return self._models.load(self._blueprint, path, stream.first, mode) if model is None else model
+    def _model(self, path: str | None, stream: FirstBatch | StandIn, mode: str) -> Model:
+        model = self._models.find(path, mode) or self._models.load(self._blueprint, path, stream.first, mode)
+        self._blueprint.strategy.share_buffers(model.module)
+        return model
 
     def _evaluate(
-        self, model: Model, stream: FirstBatch, steps: int | None, hooks: Sequence[SessionRunHook]
+        self, model: Model, stream: FirstBatch | StandIn, steps: int | None, hooks: Sequence[SessionRunHook]
     ) -> dict[str, Any]:
         strategy = self._blueprint.strategy
         LOG.info("Starting evaluation at %s", time.strftime("%Y-%m-%dT%H:%M:%S"))
         started = time.perf_counter()
         capture = self._models.capture(model, self._blueprint, ModeKeys.EVAL)
-        session = EvaluationSession(model.module, model.call, strategy, stream, self._config.precision, capture)
+        session = evaluation_session(model.module, strategy, stream, self._config.precision, capture)
         self._models.release_metrics()
         spec_hooks = self._spec_hooks(session, model, stream, ModeKeys.EVAL)
-        with inference(model.module, ModeKeys.EVAL), contextlib.closing(session):
-            results = evaluate(session, [*hooks, StopAfterNEvalsHook(steps), *spec_hooks])
+        watch = watchdog_hooks(self.watchdog)
+        with inference(model.module, ModeKeys.EVAL), contextlib.closing(session), self.watchdog:
+            results = evaluate(session, [*hooks, StopAfterNEvalsHook(steps), *spec_hooks, *watch])
         LOG.info("Inference time: %.5fs", time.perf_counter() - started)
         return results
 
-    def _spec_hooks(self, session: LoopSession, model: Model, stream: FirstBatch, mode: str) -> list[SessionRunHook]:
+    def _spec_hooks(
+        self, session: LoopSession, model: Model, stream: FirstBatch | StandIn, mode: str
+    ) -> list[SessionRunHook]:
         """The hooks that model_fn gives in its spec, which have to be there before the first step.
 
         Getting them takes an extra call of model_fn; once it is known that there are none, no more.
@@ -401,7 +430,7 @@ class Estimator(ExportMethods):
         saves = self._config.save_checkpoints_steps or self._config.save_checkpoints_secs
         if checkpoint_path is None and not saves and self._models.holds_unsaved:
             return None
-        path = checkpoint_path or self.latest_checkpoint()
+        path = common_checkpoint(self._blueprint.strategy, str(checkpoint_path or "") or self.latest_checkpoint())
         if path is not None:
             return Checkpoint(path).path
         if self._models.find(None, ModeKeys.TRAIN) is None:
@@ -413,34 +442,3 @@ class Estimator(ExportMethods):
         if latest is None:
             raise ValueError(f"There is no trained model in {self.model_dir}. Call train first.")
         return Checkpoint(latest)
-
-
-def _check_not_overridden(cls: type) -> None:
-    if cls is Estimator:
-        return
-    members = {name for name in dir(Estimator) if not name.startswith("__")} - _MAY_OVERRIDE
-    overridden = sorted(members & {name for name in vars(cls) if not name.startswith("__")})
-    if overridden and cls.__module__.split(".")[0] != __name__.split(".")[0]:
-        raise ValueError(
-            f"Subclasses of te.Estimator must not override its members, but {cls.__name__} does override {overridden}. "
-            "Put the behaviour into model_fn or hooks, or give the method a name of its own."
-        )
-
-
-def _resolve_config(config: RunConfig | None, model_dir: str | os.PathLike[str] | None) -> RunConfig:
-    if config is None:
-        LOG.debug("Using the default config.")
-        config = RunConfig()
-    if not isinstance(config, RunConfig):
-        raise TypeError(f"`config` must be a te.RunConfig. Received: {config!r}.")
-    given = os.fspath(model_dir) if model_dir is not None else ""
-    if given and config.model_dir and os.path.abspath(given) != os.path.abspath(config.model_dir):
-        raise ValueError(
-            f"`model_dir` is given twice with different values: {given!r} to the Estimator and {config.model_dir!r} in "
-            "its RunConfig. Remove one."
-        )
-    folder = given or config.model_dir
-    if not folder:
-        folder = tempfile.mkdtemp(prefix="torchestimator-")
-        LOG.warning("No model_dir is given: using the temporary folder %s.", folder)
-    return config.replace(model_dir=folder)

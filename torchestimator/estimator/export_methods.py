@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torchestimator.estimator.blueprint import Blueprint
 from torchestimator.estimator.saved_model import Files, check_model, export_model
 from torchestimator.export.writer import FORMATS
+from torchestimator.log import LOG
 from torchestimator.mode_keys import ModeKeys
 
 
@@ -40,7 +41,7 @@ class ExportMethods:
 
         Every file is loaded again, run with batches of several sizes and compared with the model; the folder
         `<export_dir_base>/<seconds since 1970>` appears when all of it is right. `te.export.load` and
-        `torchestimator serve` use it without the model's code.
+        `torchestimator serve` use it without the model's code. Of several processes only the chief exports.
 
         Args:
             export_dir_base: the folder of all exports of this model.
@@ -53,7 +54,7 @@ class ExportMethods:
             formats: some of "onnx", "torch_export", "torchscript" and "triton".
 
         Returns:
-            The path of the export.
+            The path of the export; "" on processes that are not the chief.
 
         Raises:
             ValueError: nothing has been trained, the receiver does not fit the model, or the model can't be
@@ -152,7 +153,9 @@ class ExportMethods:
             ValueError: it can't; the message says why.
         """
         path = checkpoint_path or self.latest_checkpoint()
-        check_model(self._blueprint, serving_input_receiver_fn, None if path is None else os.fspath(path), formats)
+        blueprint = self._blueprint
+        with blueprint.watchdog.paused():
+            check_model(blueprint, serving_input_receiver_fn, None if path is None else os.fspath(path), formats)
 
 
 def _export(
@@ -163,12 +166,17 @@ def _export(
     assets_extra: Files | None,
     formats: Sequence[str],
 ) -> str:
+    blueprint = estimator._blueprint
+    if not blueprint.strategy.is_chief:
+        LOG.info("The chief exports the model; process %d has nothing to do.", blueprint.strategy.rank)
+        return ""
     path = checkpoint_path or estimator.latest_checkpoint()
-    return export_model(
-        estimator._blueprint,
-        base_dir,
-        receiver_fns,
-        None if path is None else os.fspath(path),
-        assets_extra=assets_extra,
-        formats=formats,
-    )
+    with blueprint.watchdog.paused():
+        return export_model(
+            blueprint,
+            base_dir,
+            receiver_fns,
+            None if path is None else os.fspath(path),
+            assets_extra=assets_extra,
+            formats=formats,
+        )

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from torch import nn
-
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.config import RunConfig
 from torchestimator.estimator.blueprint import Blueprint, release_metrics
@@ -22,8 +20,6 @@ class Model:
 
     module: ModelFnModule
     """The model."""
-    call: nn.Module
-    """The model as the strategy placed it."""
     checkpoint: Checkpoint | None
     """Where its weights are from; None: initial weights, or weights in training."""
     has_hooks: dict[str, bool] = field(default_factory=dict)
@@ -123,7 +119,8 @@ class Models:
         spec = blueprint.extend(module, batch, mode)
         if module.state_dict().keys() != names:
             blueprint.initialise(module, loaded.checkpoint)
-            self._loaded = loaded = Model(module, blueprint.strategy.place(module), loaded.checkpoint, loaded.has_hooks)
+            blueprint.strategy.place(module)
+            self._loaded = loaded = Model(module, loaded.checkpoint, loaded.has_hooks)
         loaded.has_hooks[mode] = bool(hooks_of(spec))
         return loaded
 
@@ -133,7 +130,8 @@ def load_model(blueprint: Blueprint, path: str | None, batch: Batch, mode: str) 
     checkpoint = None if path is None else Checkpoint(path)
     module, spec = blueprint.build(batch, mode)
     blueprint.initialise(module, checkpoint)
-    return Model(module, blueprint.strategy.place(module), checkpoint, {mode: bool(hooks_of(spec))})
+    blueprint.strategy.place(module)
+    return Model(module, checkpoint, {mode: bool(hooks_of(spec))})
 
 
 def hooks_of(spec: EstimatorSpec) -> list[SessionRunHook]:

@@ -66,10 +66,10 @@ class Predictor:
         model = self._model or self._build(batch)
         with torch.inference_mode():
             if self._autocast is None:
-                spec = model.call(tensors)
+                spec = model.module(tensors)
             else:
                 with self._autocast():
-                    spec = model.call(tensors)
+                    spec = model.module(tensors)
             return predictions_on_host(self._blueprint.strategy.to_host, batch, spec.predictions, None)
 
     def reload(self, checkpoint_path: str | os.PathLike[str] | None = None) -> bool:

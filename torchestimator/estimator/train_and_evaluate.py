@@ -1,14 +1,15 @@
 """train_and_evaluate: training with evaluations at its checkpoints."""
 
-import os
-import time
 from collections.abc import Sequence
 from typing import Any
 
+from torchestimator.checkpoint.group import run_on_all
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.config import RunConfig
 from torchestimator.estimator.best import BestCheckpoint
 from torchestimator.estimator.estimator import Estimator
+from torchestimator.estimator.evaluation import Action, Evaluation
+from torchestimator.estimator.evaluator import EndOfTraining, Evaluator
 from torchestimator.estimator.specs import EvalSpec, TrainSpec
 from torchestimator.hooks.checkpoint_saver import CheckpointSaverHook, CheckpointSaverListener
 from torchestimator.hooks.hook import Session
@@ -20,9 +21,17 @@ def train_and_evaluate(
 ) -> tuple[dict[str, Any] | None, list[Any] | None]:
     """Trains, and evaluates at checkpoints and at the end.
 
-    Everything happens in this process: evaluations use the live model, the training input goes on
-    where it was, and the random numbers of training do not notice. The checkpoint with the lowest
-    loss (of the first evaluation) is kept from deletion and recorded in `model_dir/best.json`.
+    In one process, and in several that torchrun, SLURM or `RunConfig.num_devices` started, the processes that train
+    evaluate as well: on the live model, the training input goes on where it was, and the random numbers of training
+    do not notice. The chief decides when, and exports.
+
+    In a cluster that TF_CONFIG describes each process has its part, as it has in the original: "chief" and "worker"
+    train, and one process of its own, whose task is "evaluator" and which is not listed in the cluster, evaluates
+    the newest checkpoint until training has ended; it may start before, with or after the others, and stop and start
+    again. With a "master" in the place of the "chief" the training processes evaluate.
+
+    The checkpoint with the lowest loss (of the first evaluation) is kept from deletion and recorded in
+    `model_dir/best.json`.
 
     Args:
         estimator: the model.
@@ -32,11 +41,11 @@ def train_and_evaluate(
     Returns:
         The metrics and the exporters' results of the last evaluation. With several evaluations,
         the metrics are a dict from the evaluation's name to its metrics. (None, None) where nothing
-        was left to train.
+        was left to train, and in processes that leave evaluations to the evaluator.
 
     Raises:
         TypeError: an argument is of the wrong type.
-        ValueError: two evaluations share a name, or no checkpoints are saved.
+        ValueError: two evaluations share a name, no checkpoints are saved, or this process has no part in the cluster.
     """
     if not isinstance(estimator, Estimator):
         raise TypeError(f"`estimator` must be a te.Estimator. Received: {estimator!r}.")
@@ -44,89 +53,61 @@ def train_and_evaluate(
         raise TypeError(f"`train_spec` must be a te.TrainSpec. Received: {train_spec!r}.")
     several = not isinstance(eval_spec, EvalSpec)
     specs = _check_eval_specs(eval_spec)
-    LOG.info("%s", _schedule(_cadence(estimator.config, train_spec), train_spec, specs))
+    config = estimator.config
+    is_evaluator = config.task_type == "evaluator"
+    if is_evaluator and config.task_id > 0:
+        raise ValueError(
+            f"There can be one evaluator, of index 0, since it does all evaluations. Received: {config.task_id}."
+        )
     best = BestCheckpoint(estimator.model_dir)
-    evaluations = [_Evaluation(estimator, spec, best if index == 0 else None) for index, spec in enumerate(specs)]
-    listener = _EvaluationListener(evaluations, train_spec.max_steps)
-    estimator.train(
-        train_spec.input_fn,
-        hooks=train_spec.hooks,
-        max_steps=train_spec.max_steps,
-        saving_listeners=[*train_spec.saving_listeners, listener],
-    )
+    evaluations = [Evaluation(estimator, spec, best if index == 0 else None) for index, spec in enumerate(specs)]
+    # The first use of the strategy checks the environment, and starts the other processes where that is asked for.
+    is_chief = estimator.strategy.is_chief
+    if is_evaluator:
+        Evaluator(estimator, train_spec.max_steps, evaluations).run()
+    else:
+        cadence = _cadence(config, train_spec)
+        if is_chief:
+            LOG.info("%s", _schedule(cadence, train_spec, specs))
+        if config.evaluates_separately:
+            _train_followed(estimator, train_spec)
+        else:
+            _train(estimator, train_spec, _EvaluationListener(estimator, evaluations, train_spec.max_steps))
     if any(evaluation.results is None for evaluation in evaluations):
         return None, None
     exports = [export for evaluation in evaluations for export in evaluation.exports]
     if several:
-        return {evaluation.spec.name or "eval": evaluation.results for evaluation in evaluations}, exports
+        return {evaluation.name: evaluation.results for evaluation in evaluations}, exports
     return evaluations[0].results, exports
 
 
-class _Evaluation:
-    """One EvalSpec: when it ran last and what came out."""
+def _train(estimator: Estimator, train_spec: TrainSpec, *listeners: CheckpointSaverListener) -> None:
+    estimator.train(
+        train_spec.input_fn,
+        hooks=train_spec.hooks,
+        max_steps=train_spec.max_steps,
+        saving_listeners=[*train_spec.saving_listeners, *listeners],
+    )
 
-    def __init__(self, estimator: Estimator, spec: EvalSpec, best: BestCheckpoint | None) -> None:
-        self.spec = spec
-        self.results: dict[str, Any] | None = None
-        self.exports: list[Any] = []
-        self._estimator = estimator
-        self._best = best
-        self._evaluated: Checkpoint | None = None
-        self._time = -float("inf")
-        self._exported_final = False
 
-    def after_checkpoint(self, step: int, is_final: bool) -> None:
-        if not is_final and time.monotonic() - self._time < self.spec.throttle_secs:
-            LOG.info(
-                "Evaluation %r is skipped at step %d: the last one was less than throttle_secs=%g ago.",
-                self.spec.name or "eval",
-                step,
-                self.spec.throttle_secs,
-            )
-            return
-        self._run(is_final)
-
-    def check_exporters(self) -> None:
-        checkpoint = Checkpoint(self._estimator.model_dir)
-        for exporter in self.spec.exporters:
-            exporter.check(self._estimator, checkpoint.path)
-
-    def at_end(self, step: int) -> None:
-        # The same step may have been saved again with the update of a last, partial accumulation window.
-        if self._evaluated is None or self._evaluated.step != step or self._evaluated.was_replaced():
-            self._run(True)
-        elif self.spec.exporters and not self._exported_final:
-            self._export(True)
-
-    def _run(self, is_final: bool) -> None:
-        spec, estimator = self.spec, self._estimator
-        self._time = time.monotonic()
-        checkpoint = self._evaluated = Checkpoint(estimator.model_dir)
-        self.results = estimator.evaluate(spec.input_fn, spec.steps, spec.hooks, checkpoint.path, spec.name)
-        if self._best is not None and self._best.consider(checkpoint.path, self.results):
-            LOG.info("Best so far: step %d, loss %.7g.", checkpoint.step, self.results["loss"])
-        self._export(is_final)
-
-    def _export(self, is_final: bool) -> None:
-        assert self.results is not None
-        assert self._evaluated is not None
-        self._exported_final = is_final
-        self.exports = [
-            exporter.export(
-                estimator=self._estimator,
-                export_path=os.path.join(self._estimator.model_dir, "export", exporter.name),
-                checkpoint_path=self._evaluated.path,
-                eval_result=self.results,
-                is_the_final_export=is_final,
-            )
-            for exporter in self.spec.exporters
-        ]
+def _train_followed(estimator: Estimator, train_spec: TrainSpec) -> None:
+    """Trains without evaluations, and tells the evaluator when no more checkpoints will come."""
+    end = EndOfTraining(estimator.model_dir)
+    if estimator.strategy.is_chief:
+        LOG.info("Evaluations are the evaluator's: a process with the same TF_CONFIG, but the task 'evaluator'.")
+        end.remove()
+    _train(estimator, train_spec)
+    if estimator.strategy.is_chief:
+        latest = estimator.latest_checkpoint()
+        end.note(None if latest is None else Checkpoint(latest).step)
 
 
 class _EvaluationListener(CheckpointSaverListener):
-    """Runs the evaluations after checkpoints; at the one that training starts from, tries the exporters."""
+    """Runs the evaluations after checkpoints, on all processes at once; at the one that training starts from, tries
+    the exporters."""
 
-    def __init__(self, evaluations: Sequence[_Evaluation], max_steps: int | None) -> None:
+    def __init__(self, estimator: Estimator, evaluations: Sequence[Evaluation], max_steps: int | None) -> None:
+        self._estimator = estimator
         self._evaluations = evaluations
         self._max_steps = max_steps
         self._at_start = True
@@ -135,16 +116,30 @@ class _EvaluationListener(CheckpointSaverListener):
         if self._at_start:
             self._at_start = False
             for evaluation in self._evaluations:
-                evaluation.check_exporters()
+                evaluation.check_exporters(Checkpoint(self._estimator.model_dir).path)
             return None
         is_final = self._max_steps is not None and global_step_value >= self._max_steps
-        for evaluation in self._evaluations:
-            evaluation.after_checkpoint(global_step_value, is_final)
+        for evaluation, action in self._run(is_final):
+            if action is None:
+                evaluation.log_throttled(global_step_value)
         return None
 
     def end(self, session: Session, global_step_value: int) -> None:  # noqa: ARG002
-        for evaluation in self._evaluations:
-            evaluation.at_end(global_step_value)
+        self._run(True)
+
+    def _run(self, is_final: bool) -> list[tuple[Evaluation, Action | None]]:
+        """Does what the chief decides; returns the decisions."""
+        strategy = self._estimator.strategy
+        decision = run_on_all(strategy, lambda: self._decide(is_final) if strategy.is_chief else None)[0]
+        decided = list(zip(self._evaluations, decision["actions"], strict=True))
+        for evaluation, action in decided:
+            evaluation.carry_out(action, decision["checkpoint"], is_final)
+        return decided
+
+    def _decide(self, is_final: bool) -> dict[str, Any]:
+        checkpoint = Checkpoint(self._estimator.model_dir)
+        actions = [evaluation.next_action(checkpoint, is_final) for evaluation in self._evaluations]
+        return {"checkpoint": checkpoint.path, "actions": actions}
 
 
 def _check_eval_specs(eval_spec: EvalSpec | Sequence[EvalSpec]) -> list[EvalSpec]:

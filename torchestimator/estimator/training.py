@@ -1,29 +1,36 @@
 """One call of Estimator.train: what is opened, restored, saved in need and closed."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 
-from torchestimator.checkpoint.lock import ModelDirLock
+from torchestimator.checkpoint.damage import CheckpointDamagedError
+from torchestimator.checkpoint.group import run_on_all
+from torchestimator.checkpoint.lock import ModelDirLock, lock_owner
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.checkpoint.store import CheckpointStore
 from torchestimator.estimator.blueprint import Blueprint
 from torchestimator.estimator.default_hooks import add_listeners, training_hooks
 from torchestimator.estimator.models import Model, Models
+from torchestimator.estimator.replicas import check_agreement
 from torchestimator.hooks.checkpoint_saver import CheckpointSaverHook, CheckpointSaverListener
 from torchestimator.hooks.hook import SessionRunHook
 from torchestimator.hooks.nan import NanLossDuringTrainingError
 from torchestimator.hooks.progress import ProgressBarHook
 from torchestimator.hooks.stop import StopAtStepHook
+from torchestimator.hooks.watchdog import watchdog_hooks
 from torchestimator.log import LOG
 from torchestimator.mode_keys import ModeKeys
-from torchestimator.model.seeds import derive_seed, forked_random
+from torchestimator.model.seeds import derive_seed, forked_random, seed_generators
 from torchestimator.spec import EstimatorSpec
 from torchestimator.trainer.first_batch import FirstBatch
 from torchestimator.trainer.interruption import Interruption
+from torchestimator.trainer.replica_session import own_part, training_session
+from torchestimator.trainer.stand_in import StandIn
 from torchestimator.trainer.training_session import TrainingSession
 
 
@@ -59,9 +66,10 @@ class Training:
         )
         self._interruption = Interruption()
         self._stack = contextlib.ExitStack()
-        self._stream: FirstBatch | None = None
+        self._stream: FirstBatch | StandIn | None = None
         self._first_step = 0
         self._spec: EstimatorSpec | None = None
+        self._made: TrainingSession | None = None
         self.session: TrainingSession
         self.hooks: list[SessionRunHook] = []
 
@@ -69,12 +77,13 @@ class Training:
         blueprint = self._blueprint
         with contextlib.ExitStack() as stack:
             # The training's random numbers are its own: the program's go on as if it had not happened.
+            # Replicas have the same ones until their inputs are open, whose shares must be of one order.
             stack.enter_context(forked_random(blueprint.strategy.device, derive_seed(blueprint.seed, "training")))
             # Wherever the program calls `train`, gradients are needed.
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
-            if blueprint.strategy.is_chief:
-                stack.enter_context(ModelDirLock(self._store.model_dir))
+            owner = run_on_all(blueprint.strategy, functools.partial(self._lock, stack))[0]
+            run_on_all(blueprint.strategy, functools.partial(self._check_folder, owner))
             stack.enter_context(self._interruption)
             stack.callback(self._close_input)
             stack.callback(self._close_bars)
@@ -84,7 +93,9 @@ class Training:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        with self._stack:
+            if self._made is not None and (error is None or self._made.is_together):
+                self._made.end_saving()
 
     def open(self, user_hooks: Sequence[SessionRunHook], listeners: Sequence[CheckpointSaverListener]) -> bool:
         """Opens the input, builds the model and restores the newest valid checkpoint.
@@ -96,9 +107,12 @@ class Training:
         session = self._begin(None) if found is None else found[0]
         if session is None or self._spec is None:
             return False
-        self.session = session
+        self.session = self._made = session
         self._first_step = session.global_step
-        self.hooks = training_hooks(self._blueprint.config, self._store, self._spec, user_hooks, self._stop)
+        is_chief = self._blueprint.strategy.is_chief
+        self.hooks = training_hooks(self._blueprint.config, self._store, self._spec, user_hooks, self._stop, is_chief)
+        self.hooks += watchdog_hooks(self._blueprint.watchdog)
+        self._stack.enter_context(self._blueprint.watchdog)
         self._stack.callback(add_listeners(self.hooks, listeners))
         return True
 
@@ -106,13 +120,14 @@ class Training:
         """Saves the last complete step before an error ends the training; never hides the error itself.
 
         Weights, optimizer and the input's position are those after that step. Random numbers and
-        running statistics may be ahead by what the failed step did before it failed.
+        running statistics may be ahead by what the failed step did before it failed. Of several
+        processes none saves by itself.
         """
         session = self.session
         saves = any(isinstance(hook, CheckpointSaverHook) for hook in self.hooks)
         if isinstance(error, NanLossDuringTrainingError) or not saves or session.global_step == self._first_step:
             return
-        if not session.can_save() or session.saved() is not None:
+        if not session.is_together or not session.can_save() or session.saved() is not None:
             return
         try:
             session.save(self._store)
@@ -137,27 +152,65 @@ class Training:
             # the order of the first training again. The training's own random numbers are restored afterwards.
             seed = derive_seed(blueprint.seed, f"training from step {checkpoint.step}")
             with forked_random(blueprint.strategy.device, seed):
-                self._stream = self._reopen(checkpoint.state.get("input"))
+                self._stream = self._reopen(checkpoint)
         if self._stream is None:
             return None
-        self._interruption.watch_children()
         self._models.clear()
-        module, self._spec = blueprint.build(self._stream.first, ModeKeys.TRAIN)
+        session = self._on_all(checkpoint)
+        end = self._planned_end(session.global_step)
+        check_agreement(blueprint.strategy, session, {"last step": end, "precision": blueprint.config.precision})
+        session.plan(end)
+        self._models.train(Model(session.model, None), session)
+        return session
+
+    def _lock(self, stack: contextlib.ExitStack) -> str | None:
+        if not self._blueprint.strategy.is_chief:
+            return None
+        stack.enter_context(ModelDirLock(self._store.model_dir))
+        return lock_owner(self._store.model_dir)
+
+    def _check_folder(self, owner: str | None) -> None:
+        """Makes sure that this process sees the folder that the chief has locked."""
+        if lock_owner(self._store.model_dir) != owner:
+            raise RuntimeError(
+                f"`model_dir` is another folder here than on the chief. Received: {self._store.model_dir}. All "
+                "processes must see one folder under this path, on a file system that their machines share."
+            )
+
+    def _on_all(self, checkpoint: Checkpoint | None) -> TrainingSession:
+        """The session of this process; an error on one process is one on all, and so is a damaged checkpoint."""
+        made: list[TrainingSession] = []
+
+        def make() -> list[str] | None:
+            try:
+                made.append(self._make_session(checkpoint))
+            except CheckpointDamagedError as error:
+                if self._blueprint.strategy.num_replicas == 1:
+                    raise
+                return [error.path, error.detail]
+            return None
+
+        for damage in run_on_all(self._blueprint.strategy, make):
+            if damage is not None:
+                raise CheckpointDamagedError(*damage)
+        return made[0]
+
+    def _make_session(self, checkpoint: Checkpoint | None) -> TrainingSession:
+        blueprint, stream = self._blueprint, self._stream
+        assert stream is not None
+        module, self._spec = blueprint.build(stream.first, ModeKeys.TRAIN)
         if checkpoint is None:
             blueprint.initialise(module, None)
-        session = TrainingSession(
-            module,
-            self._spec.train_op,
-            blueprint.strategy,
-            self._stream,
-            blueprint.config,
-            self._interruption,
+        blueprint.strategy.place(module)
+        session = training_session(
+            module, self._spec.train_op, blueprint.strategy, stream, blueprint.config, self._interruption
         )
+        strategy = blueprint.strategy
+        if strategy.rank:
+            seed_generators(strategy.device, derive_seed(blueprint.seed, f"training of replica {strategy.rank}"))
         if checkpoint is not None:
             LOG.info("Restoring parameters from %s", checkpoint.path)
             session.restore(checkpoint)
-        session.plan(self._planned_end(session.global_step))
-        self._models.train(Model(module, session.call, None), session)
         return session
 
     def _planned_end(self, first_step: int) -> int | None:
@@ -165,7 +218,9 @@ class Training:
             return first_step + self._steps
         return self._max_steps
 
-    def _reopen(self, position: dict[str, Any] | None) -> FirstBatch | None:
+    def _reopen(self, checkpoint: Checkpoint) -> FirstBatch | StandIn | None:
+        strategy = self._blueprint.strategy
+        position = own_part(checkpoint.state, strategy.rank, strategy.num_replicas).get("input")
         stream = self._blueprint.open(self._input_fn, ModeKeys.TRAIN, position, resumes=True)
         if stream is None and position is not None:
             LOG.info("The input had been read to its end: it starts anew.")

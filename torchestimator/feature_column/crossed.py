@@ -8,7 +8,7 @@ from torch import Tensor
 
 from torchestimator.feature_column.column import CategoricalColumn, ParseSpec
 from torchestimator.feature_column.hash_bucket import HashedCategoricalColumn, check_bucket_size
-from torchestimator.feature_column.hashing import crossed_with, mixed_for_cross, unsigned_remainder
+from torchestimator.feature_column.hashing import crossed_with, mixed_for_cross, signed, unsigned_remainder
 from torchestimator.feature_column.parse_example_spec import merge_parse_specs
 from torchestimator.feature_column.transformation import CategoryIds, FeatureView
 from torchestimator.feature_column.weighted import WeightedCategoricalColumn
@@ -39,6 +39,19 @@ class CrossedColumn(CategoricalColumn):
         return tuple(leaf for leaves in nested for leaf in leaves)
 
     @property
+    def ordered_leaves(self) -> tuple[Leaf, ...]:
+        """The leaves as they are hashed where all features are ordinary tensors.
+
+        TensorFlow hashes its sparse inputs first, which all but the ordinary tensors of named features are.
+        """
+        return tuple(sorted(self.leaves, key=lambda leaf: isinstance(leaf, str)))
+
+    @property
+    def start(self) -> int:
+        """The fingerprint that the hash starts from, as an int64."""
+        return signed(_HASH_KEY if self.hash_key is None else self.hash_key)
+
+    @property
     def name(self) -> str:
         return "_X_".join(sorted(leaf if isinstance(leaf, str) else leaf.name for leaf in self.leaves))
 
@@ -58,9 +71,9 @@ class CrossedColumn(CategoricalColumn):
 
     def identify(self, view: FeatureView) -> CategoryIds:
         leaves = [self._mixed(leaf, view) for leaf in self.leaves]
-        # TensorFlow hashes its sparse inputs first, which all but the ordinary tensors of named features are.
+        # As in `ordered_leaves`, but a named feature may be sparse as well.
         ordered = [leaf for leaf in leaves if not leaf[2]] + [leaf for leaf in leaves if leaf[2]]
-        crossed: Tensor | int = _HASH_KEY if self.hash_key is None else self.hash_key
+        crossed: Tensor | int = self.start
         absent: Tensor | None = None
         for mixed, is_absent, _ in ordered:
             if isinstance(crossed, int):

@@ -1,14 +1,17 @@
 """DenseFeatures: the columns of an example side by side, the input of a network."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchestimator.feature_column.column import CategoricalColumn, DenseColumn, FeatureColumn
+from torchestimator.feature_column.embedding import EmbeddingColumn, table_of
+from torchestimator.feature_column.joint_indicators import JointIndicators
+from torchestimator.feature_column.joint_lookup import JointLookup, is_small
 from torchestimator.feature_column.layer import ColumnLayer, checked_columns
-from torchestimator.feature_column.transformation import FeatureTransformationCache
+from torchestimator.feature_column.transformation import FeatureTransformationCache, FeatureView
 
 
 class DenseFeatures(ColumnLayer):
@@ -29,7 +32,7 @@ class DenseFeatures(ColumnLayer):
     """
 
     def __init__(self, feature_columns: Any) -> None:
-        columns = [_checked(column) for column in checked_columns(feature_columns)]
+        columns = dense_columns(feature_columns)
         super().__init__(columns)
         self._columns = sorted(columns, key=lambda column: column.name)
         for column in self._columns:
@@ -37,6 +40,13 @@ class DenseFeatures(ColumnLayer):
                 weights = column.make_weights()
                 if weights is not None:
                     self.add_weights(column.weights_name, weights)
+        self._indicators = JointIndicators(self._columns)
+        joint = [column for column in self._columns if isinstance(column, EmbeddingColumn) and _is_joint(column)]
+        sizes = dict.fromkeys(column.options.dimension for column in joint)
+        groups = [[column for column in joint if column.options.dimension == size] for size in sizes]
+        self._embeddings = [_JointEmbeddings(group) for group in groups if len(group) > 1]
+        # Named here too, so that their constants are on the layer's device.
+        self._lookups = nn.ModuleList(group.lookup for group in self._embeddings)
 
     @property
     def width(self) -> int:
@@ -62,11 +72,52 @@ class DenseFeatures(ColumnLayer):
             TypeError: a feature has the wrong dtype.
         """
         view = self.view(features)
-        parts = [column.dense_tensor(view, self.weights_of(column.weights_name)) for column in self._columns]
+        joint = self._joint_parts(view) if view.cache.is_eager else {}
+        parts = [
+            joint[column.name]
+            if column.name in joint
+            else column.dense_tensor(view, self.weights_of(column.weights_name))
+            for column in self._columns
+        ]
         parts = [part if part.dim() == 2 else part.flatten(1) for part in parts]
         if cols_to_output_tensors is not None:
             cols_to_output_tensors.update(zip(self._columns, parts, strict=True))
         return torch.cat(parts, 1)
+
+    def _joint_parts(self, view: FeatureView) -> dict[str, Tensor]:
+        """The values of columns that are computed together, by name: what `dense_tensor` gives for each."""
+        parts = self._indicators.counts(view)
+        for group in self._embeddings:
+            rows = group.lookup.rows(view, [table_of(self.weights_of(name)) for name in group.tables])
+            if rows is not None:
+                parts.update(zip(group.names, rows.unbind(1), strict=True))
+        return parts
+
+
+class _JointEmbeddings:
+    """Embedding columns of one dimension that are looked up together."""
+
+    def __init__(self, columns: Sequence[EmbeddingColumn]) -> None:
+        self.names = [column.name for column in columns]
+        rows = {column.weights_name: column.categorical_column.num_buckets for column in columns}
+        self.tables = list(rows)
+        places = [self.tables.index(column.weights_name) for column in columns]
+        categorical = [column.categorical_column for column in columns]
+        self.lookup = JointLookup(categorical, places, list(rows.values()), columns[0].options.dimension)
+
+
+def _is_joint(column: EmbeddingColumn) -> bool:
+    return column.options.max_norm is None and is_small(column.categorical_column, column.options.dimension)
+
+
+def dense_columns(feature_columns: Any) -> list[DenseColumn]:
+    """The columns of a `DenseFeatures` as given by the user, checked.
+
+    Raises:
+        TypeError: one is no numeric, bucketized, indicator or embedding column.
+        ValueError: there are none.
+    """
+    return [_checked(column) for column in checked_columns(feature_columns)]
 
 
 def _checked(column: FeatureColumn) -> DenseColumn:

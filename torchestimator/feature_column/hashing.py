@@ -4,6 +4,10 @@ int64 tensors stand for unsigned numbers: sums and products wrap alike, and a lo
 the copies of the sign masked out. Only operators are used that every exporter knows.
 """
 
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +16,9 @@ _K1 = 0xB492B66FBE98F273
 _K2 = 0x9AE16A3B2F90404F
 _CROSS = 0xC6A4A7935BD1E995
 _ALL = (1 << 64) - 1
+
+W = TypeVar("W", Tensor, "np.ndarray[Any, np.dtype[np.int64]]")
+"""64-bit values: a tensor, or on the CPU an array, where the same operators cost less."""
 
 _PLACES = 20
 """Characters of the longest int64: 19 digits and a sign."""
@@ -37,19 +44,35 @@ def unsigned_remainder(values: Tensor, divisor: int) -> Tensor:
     return values % divisor
 
 
-def mixed_for_cross(values: Tensor) -> Tensor:
-    """The first half of `FingerprintCat64`, which depends on the second fingerprint alone: see `crossed_with`."""
-    return _shift_mix(values * signed(_CROSS)) * signed(_CROSS)
+class UnsignedDivisors:
+    """Divides arrays as `unsigned_remainder` does tensors, with a divisor for each row.
+
+    Args:
+        divisors: 1 or more each, below 2**62.
+    """
+
+    def __init__(self, divisors: Sequence[int]) -> None:
+        self._divisors = np.array(divisors, dtype=np.int64).reshape(-1, 1)
+        self._wraps = np.array([(1 << 64) % divisor for divisor in divisors], dtype=np.int64).reshape(-1, 1)
+
+    def remainders(self, values: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np.dtype[np.int64]]":
+        """[divisors, batch] of as many values."""
+        return (values - (values >> 63) * self._wraps) % self._divisors
 
 
-def crossed_with(fingerprints: Tensor | int, mixed: Tensor) -> Tensor:
+def mixed_for_cross(values: W) -> W:
+    """The part of `FingerprintCat64` that depends on the second fingerprint alone: see `crossed_with`."""
+    return (_shift_mix(values * signed(_CROSS)) * signed(_CROSS)) ^ signed(_CROSS)
+
+
+def crossed_with(fingerprints: W | int, mixed: W) -> W:
     """FingerprintCat64 of two fingerprints (tensorflow/core/platform/fingerprint.h), with which crosses are hashed.
 
     Args:
         fingerprints: [...] int64, the first one; or a number for all.
         mixed: [...] `mixed_for_cross` of the second one.
     """
-    first = signed(fingerprints ^ _CROSS) if isinstance(fingerprints, int) else fingerprints ^ signed(_CROSS)
+    first = signed(fingerprints) if isinstance(fingerprints, int) else fingerprints
     result = (mixed ^ first) * signed(_CROSS)
     return _shift_mix(_shift_mix(result) * signed(_CROSS))
 
@@ -112,7 +135,7 @@ def _word(characters: Tensor, powers: Tensor) -> Tensor:
     return (characters * powers).sum(-1)
 
 
-def _shifted(values: Tensor, count: int) -> Tensor:
+def _shifted(values: W, count: int) -> W:
     return (values >> count) & ((1 << (64 - count)) - 1)
 
 
@@ -120,7 +143,7 @@ def _rotated(values: Tensor, count: int) -> Tensor:
     return _shifted(values, count) | (values << (64 - count))
 
 
-def _shift_mix(values: Tensor) -> Tensor:
+def _shift_mix(values: W) -> W:
     return values ^ _shifted(values, 47)
 
 

@@ -7,8 +7,15 @@ from typing import Any
 
 from torch import nn
 
-from torchestimator.feature_column.column import FeatureColumn
-from torchestimator.feature_column.transformation import ColumnTables, FeatureTransformationCache, FeatureView
+from torchestimator.feature_column.column import CategoricalColumn, FeatureColumn
+from torchestimator.feature_column.joint_crosses import JointCrosses
+from torchestimator.feature_column.joint_strings import JointStrings
+from torchestimator.feature_column.transformation import (
+    ColumnTables,
+    FeatureTransformationCache,
+    FeatureView,
+    with_parents,
+)
 from torchestimator.tracing import is_tracing
 
 
@@ -36,6 +43,9 @@ class ColumnLayer(nn.Module):
             )
         self.feature_columns = tuple(ordered)
         self._tables = ColumnTables(ordered)
+        categorical = [column for column in with_parents(ordered) if isinstance(column, CategoricalColumn)]
+        self._joint_strings = JointStrings(categorical, self._tables)
+        self._joint_crosses = JointCrosses(categorical)
         self._places: dict[str, str] = {}
         self._written: dict[str, str] = {}
         self._is_checked = False
@@ -56,6 +66,9 @@ class ColumnLayer(nn.Module):
             for column in self.feature_columns:
                 column.check(view)
             self._is_checked = True
+        if view.cache.is_eager:
+            self._joint_strings.identify(view)
+            self._joint_crosses.identify(view)
         return view
 
     def weights_of(self, name: str) -> nn.Module | None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchestimator.feature_column.column import CategoricalColumn, DenseColumn, FeatureColumn
 from torchestimator.feature_column.embedding import check_combiner
 from torchestimator.feature_column.embedding_lookup import Combiner, combined_rows
+from torchestimator.feature_column.joint_lookup import JointLookup, is_small
 from torchestimator.feature_column.layer import ColumnLayer, checked_columns
 from torchestimator.feature_column.transformation import FeatureTransformationCache, FeatureView
 
@@ -35,9 +36,7 @@ class LinearModel(ColumnLayer):
     def __init__(
         self, feature_columns: Any, units: int = 1, sparse_combiner: Combiner = "sum", trainable: bool = True
     ) -> None:
-        columns = checked_columns(feature_columns)
-        for column in columns:
-            _check(column)
+        columns = linear_columns(feature_columns)
         check_combiner(sparse_combiner, "sparse_combiner")
         if isinstance(units, bool) or not isinstance(units, int) or units < 1:
             raise ValueError(f"`units` of LinearModel must be a whole number, 1 or more. Received: {units!r}.")
@@ -50,16 +49,20 @@ class LinearModel(ColumnLayer):
             for column in self.feature_columns
             if isinstance(column, DenseColumn) and not isinstance(column, CategoricalColumn)
         ]
-        for column in self._dense:
-            own = column.make_weights()
-            if own is not None and self.weights_of(column.weights_name) is None:
-                self.add_weights(column.weights_name, own)
+        for dense in self._dense:
+            own = dense.make_weights()
+            if own is not None and self.weights_of(dense.weights_name) is None:
+                self.add_weights(dense.weights_name, own)
         for column in self.feature_columns:
             rows = _num_rows(column)
             if self.weights_of(column.name) is None:
                 self.add_weights(column.name, nn.Module())
             weights = nn.Parameter(torch.zeros(rows, units), requires_grad=trainable)
             self._module_of(column).register_parameter("weights", weights)
+        self._joint = [column for column in self._categorical if is_small(column, units)]
+        self._others = [column for column in self._categorical if not is_small(column, units)]
+        num_rows = [column.num_buckets for column in self._joint]
+        self._lookup = JointLookup(self._joint, range(len(num_rows)), num_rows, units)
 
     def forward(self, features: Mapping[str, Any] | FeatureTransformationCache) -> Tensor:
         """The sums of a batch.
@@ -75,9 +78,11 @@ class LinearModel(ColumnLayer):
             TypeError: a feature has the wrong dtype.
         """
         view = self.view(features)
-        sums = [
+        rows = self._lookup.rows(view, map(self._weights, self._joint)) if self._joint and view.cache.is_eager else None
+        sums = [] if rows is None else [rows.sum(1)]
+        sums += [
             combined_rows(self._weights(column), view.counted_ids(column), self._combiner)
-            for column in self._categorical
+            for column in (self._categorical if rows is None else self._others)
         ]
         bias = self._parameters["bias_weights"]
         assert bias is not None
@@ -114,9 +119,18 @@ def _num_rows(column: FeatureColumn) -> int:
     return torch.Size(column.variable_shape).numel()
 
 
-def _check(column: FeatureColumn) -> None:
-    if column.is_sequence or not isinstance(column, CategoricalColumn | DenseColumn):
-        raise TypeError(
-            f"LinearModel takes columns of single examples, and {column.name!r} is a sequence. "
-            "Use a column without `sequence_` in its name, whose values count together."
-        )
+def linear_columns(feature_columns: Any) -> list[FeatureColumn]:
+    """The columns of a `LinearModel` as given by the user, checked.
+
+    Raises:
+        TypeError: one is a sequence column.
+        ValueError: there are none.
+    """
+    columns = checked_columns(feature_columns)
+    for column in columns:
+        if column.is_sequence or not isinstance(column, CategoricalColumn | DenseColumn):
+            raise TypeError(
+                f"LinearModel takes columns of single examples, and {column.name!r} is a sequence. "
+                "Use a column without `sequence_` in its name, whose values count together."
+            )
+    return columns

@@ -1,14 +1,16 @@
 """Transforming the features of one batch: each feature and each column once, however many columns use it."""
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from torchestimator.feature_column.category_type import category_type_name, check_category_values, missing_value
 from torchestimator.feature_column.feature_values import FeatureValues, dense_values, feature_values
+from torchestimator.tracing import is_tracing
 
 
 class CategoryIds(NamedTuple):
@@ -30,6 +32,32 @@ class CategoryIds(NamedTuple):
         unknown = self.ids < 0
         absent = unknown if self.absent is None else unknown | self.absent
         return CategoryIds(self.ids.clamp(min=0), absent, self.weights, are_total=True)
+
+    def signed(self) -> Tensor:
+        """[batch, k] the ids, negative where there is none that counts."""
+        return self.ids if self.absent is None else self.ids.masked_fill(self.absent, -1)
+
+
+Words: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+"""64-bit values on the host."""
+
+
+class JointIds(NamedTuple):
+    """The ids of several columns, each of one value per example, that were computed together."""
+
+    rows: Mapping[bytes, int]
+    """The row of each column, by its `identity`."""
+    ids: Words
+    """[columns, batch] as `CategoryIds.ids`."""
+    absent: np.ndarray[Any, np.dtype[np.bool_]] | None
+    """[columns, batch] as `CategoryIds.absent`."""
+    are_total: Sequence[bool]
+    """As `CategoryIds.are_total`, for each column."""
+
+    def of(self, row: int) -> CategoryIds:
+        """The ids of one column."""
+        absent = None if self.absent is None else torch.from_numpy(self.absent[row]).unsqueeze(1)
+        return CategoryIds(torch.from_numpy(self.ids[row]).unsqueeze(1), absent, None, self.are_total[row])
 
 
 class HasTables(Protocol):
@@ -75,10 +103,15 @@ class FeatureTransformationCache:
         if not isinstance(features, Mapping):
             raise TypeError(
                 "`features` must be a dict of features by name, since feature columns ask for them by name. "
-                f"Received: {type(features).__name__}."
+                f'Received: {type(features).__name__}. Let input_fn give {{"x": ...}}'
             )
         self._features = features
         self.computed: dict[Any, Any] = {}
+        self._joint: list[JointIds] = []
+        self.is_eager = not is_tracing() and all(
+            type(value) is Tensor for value in features.values() if isinstance(value, Tensor)
+        )
+        """Whether columns are computed now, and not written down into a graph: see `tracing.is_eager`."""
 
     @classmethod
     def of(cls, features: "Mapping[str, Any] | FeatureTransformationCache") -> "FeatureTransformationCache":
@@ -106,6 +139,38 @@ class FeatureTransformationCache:
         if found is None:
             found = self.computed["dense", key] = dense_values(self.raw(key), key)
         return found
+
+    def put(self, joint: JointIds) -> None:
+        """Takes in ids that were computed together."""
+        self._joint.append(joint)
+        absent = joint.absent
+        signed = torch.from_numpy(joint.ids if absent is None else np.where(absent, -1, joint.ids)).unsqueeze(2)
+        self.computed.update(zip(((identity, "single") for identity in joint.rows), signed.unbind(), strict=True))
+
+    def joint_ids(self, column: HasIds) -> CategoryIds | None:
+        """The ids of a column that were computed together with those of others; None: they were not."""
+        for joint in self._joint:
+            row = joint.rows.get(column.identity)
+            if row is not None:
+                return joint.of(row)
+        return None
+
+    def has_joint(self, rows: Mapping[bytes, int]) -> bool:
+        """Whether the ids of all these columns were computed together with others."""
+        return any(rows.keys() <= joint.rows.keys() for joint in self._joint)
+
+    def words(self, keys: Sequence[str]) -> Words | None:
+        """[features, batch] features of one int64 per example on the CPU; None if one of them is something else."""
+        found = [self.raw(key) for key in keys]
+        if not all(type(each) is Tensor and each.dtype is torch.int64 and not each.is_nested for each in found):
+            return None
+        shapes = {each.shape for each in found}
+        if len(shapes) > 1 or not all(each.layout is torch.strided and each.device.type == "cpu" for each in found):
+            return None
+        (shape,) = shapes
+        if len(shape) != 1 and (len(shape) != 2 or shape[1] != 1):
+            return None
+        return np.concatenate([each.numpy() for each in found], axis=None).reshape(len(found), shape[0])
 
     def values(self, key: str, *, keep_places: bool = False) -> FeatureValues:
         """The feature in padded form; see `feature_values`."""
@@ -148,6 +213,17 @@ class FeatureTransformationCache:
         return FeatureValues(values, absent)
 
 
+def with_parents(columns: Iterable[Any]) -> list[Any]:
+    """Columns and those that they are computed from, each once."""
+    found: dict[bytes, Any] = {}
+    waiting = list(columns)
+    while waiting:
+        column = waiting.pop()
+        waiting.extend(column.parents)
+        found.setdefault(column.identity, column)
+    return list(found.values())
+
+
 class ColumnTables(nn.Module):
     """The constants of a layer's columns, such as vocabularies, on the layer's device.
 
@@ -160,12 +236,7 @@ class ColumnTables(nn.Module):
     def __init__(self, columns: Iterable[HasTables]) -> None:
         super().__init__()
         self._names: dict[bytes, list[str]] = {}
-        waiting = list(columns)
-        while waiting:
-            column = waiting.pop()
-            waiting.extend(column.parents)
-            if column.identity in self._names:
-                continue
+        for column in with_parents(columns):
             names = self._names[column.identity] = []
             for table in column.tables():
                 names.append(f"table_{sum(map(len, self._names.values()))}")
@@ -199,7 +270,10 @@ class FeatureView:
         """The ids of a categorical column, computed once per batch."""
         found: CategoryIds | None = self.cache.computed.get(column.identity)
         if found is None:
-            found = self.cache.computed[column.identity] = column.identify(self)
+            found = self.cache.joint_ids(column)
+            if found is None:
+                found = column.identify(self)
+            self.cache.computed[column.identity] = found
         return found
 
     def counted_ids(self, column: HasIds) -> CategoryIds:
@@ -208,4 +282,17 @@ class FeatureView:
         found: CategoryIds | None = self.cache.computed.get(place)
         if found is None:
             found = self.cache.computed[place] = self.ids(column).counted()
+        return found
+
+    def single_ids(self, column: HasIds) -> Tensor | None:
+        """[batch, 1] the ids of a categorical column, negative where there is none that counts.
+
+        None: the column has several for an example, or weights.
+        """
+        place = column.identity, "single"
+        computed = self.cache.computed
+        if place not in computed:
+            ids = self.ids(column)
+            computed[place] = ids.signed() if ids.weights is None and ids.ids.shape[1] == 1 else None
+        found: Tensor | None = computed[place]
         return found

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchestimator.head.labels import ids_within, shown
 from torchestimator.inputs.fingerprint import fingerprint64
 from torchestimator.strings import StringTensor, Vocabulary, index_to_string
+from torchestimator.tracing import is_readable
 
 LabelVocabulary: TypeAlias = Sequence[str] | Vocabulary
 """The names of the classes, by id."""
@@ -35,6 +36,8 @@ class Classes:
         self.label_vocabulary = None if label_vocabulary is None else _checked(label_vocabulary, count)
         self.names = self.label_vocabulary or Vocabulary([str(index) for index in range(count)])
         self._fingerprints: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        # On the CPU making them would cost as much as all else that is done with them.
+        self._ranges = {dtype: torch.arange(count, dtype=dtype) for dtype in (torch.int32, torch.int64)}
         if self.label_vocabulary is not None:
             values, order = torch.sort(torch.from_numpy(fingerprint64(list(self.label_vocabulary.strings))))
             # One more than there are classes: what lies above all of them is compared with something too.
@@ -127,7 +130,9 @@ class Classes:
         return index_to_string(self._range(logits, torch.int64), self.names)
 
     def _range(self, logits: Tensor, dtype: torch.dtype) -> Tensor:
-        return torch.arange(self.count, dtype=dtype, device=logits.device).expand(logits.shape[0], self.count)
+        known = is_readable(logits)
+        ids = self._ranges[dtype] if known else torch.arange(self.count, dtype=dtype, device=logits.device)
+        return ids.expand(logits.shape[0], self.count)
 
     def _tables(self, device: torch.device) -> tuple[Tensor, Tensor]:
         tables = self._fingerprints.get(device)

@@ -28,8 +28,11 @@ def check_weight_column(weight_column: WeightColumn | None) -> WeightColumn | No
     Raises:
         TypeError: it is neither a name nor a numeric column.
     """
-    named = weight_column is None or isinstance(weight_column, str)
-    if not named and not (isinstance(weight_column, NumericColumn) and isinstance(weight_column.key, str)):
+    if weight_column is None or isinstance(weight_column, str):
+        return weight_column
+    # Categorical columns have a key too.
+    is_numeric = isinstance(weight_column, NumericColumn) and not hasattr(weight_column, "num_buckets")
+    if not is_numeric or not isinstance(weight_column.key, str):
         raise TypeError(
             "`weight_column` must be the name of a feature or a numeric column of one. "
             f'Received: {weight_column!r}. Write: weight_column="weight"'

@@ -82,6 +82,8 @@ class CheckpointSaverHook(SessionRunHook):
         self._store = saver or CheckpointStore(self.checkpoint_dir)
         self.listeners = check_listeners("listeners", listeners)
         self._context: SessionRunContext | None = None
+        self._goes_by_clock = save_secs is not None
+        self._is_writing = False
 
     def begin(self) -> None:
         """Starts counting anew."""
@@ -97,9 +99,12 @@ class CheckpointSaverHook(SessionRunHook):
     def after_run(self, run_context: SessionRunContext, run_values: SessionRunValues) -> None:  # noqa: ARG002
         """Saves where it is due."""
         self._context = run_context
-        if not self._timer.should_trigger_for_step(run_context.global_step):
-            return
         session = run_context.session
+        if self._is_writing:
+            session.check_saving()
+        due = self._timer.should_trigger_for_step(run_context.global_step)
+        if not (session.agree_to_save(due) if self._goes_by_clock else due):
+            return
         # NanTensorHook, which runs later in this step, decides whether this is an error.
         if session.loss_was_nan() or self._save(session):
             run_context.request_stop()
@@ -117,6 +122,7 @@ class CheckpointSaverHook(SessionRunHook):
             return
         if step != self._timer.last_triggered_step():
             self._save(session)
+        session.wait_for_save()
         for listener in self.listeners:
             listener.end(session, step)
 
@@ -127,8 +133,12 @@ class CheckpointSaverHook(SessionRunHook):
             listener.before_save(session, step)
         self._timer.update_last_triggered_step(step)
         path = session.save(self._store)
-        LOG.info("Saved checkpoint for step %d: %s", step, path)
-        event_writer(self.checkpoint_dir).checkpoint_saved(step, path)
+        if self.listeners:
+            session.wait_for_save()
+        self._is_writing = not os.path.isdir(path)
+        LOG.info("%s for step %d: %s", "Writing the checkpoint" if self._is_writing else "Saved checkpoint", step, path)
+        if session.is_chief:
+            event_writer(self.checkpoint_dir).checkpoint_saved(step, path)
         stop = False
         for listener in self.listeners:
             if listener.after_save(session, step):

@@ -45,8 +45,21 @@ class Session(Protocol):
     def loss_was_nan(self) -> bool:
         """Whether any loss so far was NaN. Reads one number from the device."""
 
+    def wait_for_save(self) -> None:
+        """Returns when the latest checkpoint is complete, where it is written in the background."""
+
+    def check_saving(self) -> None:
+        """Raises the error of a checkpoint that could not be written in the background."""
+
+    def agree_to_save(self, due: bool) -> bool:
+        """Whether a checkpoint is to be written now, where `due` follows from a clock.
+
+        In one process that is `due`. Several processes have several clocks: the chief's counts, one
+        step later. A hook on each of them has to ask after every step.
+        """
+
     def save(self, store: CheckpointStore) -> str:
-        """Writes a checkpoint of the current state; returns its path. Refuses NaN weights."""
+        """Writes a checkpoint of the current state, or begins to; returns its path. Refuses NaN weights."""
 
 
 class SessionRunArgs(NamedTuple):

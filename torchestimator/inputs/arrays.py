@@ -1,8 +1,8 @@
 """Batches cut out of arrays in memory: the engine of `numpy_input_fn` and `pandas_input_fn`.
 
 Rows are gathered for many batches at once (`numpy.take` on whole blocks) and handed out as slices of the block, so that
-a batch costs a few microseconds. The arrays themselves are never handed out: what a model does to its batch in place
-does not reach the user's data, nor any other batch.
+a batch costs a few microseconds. Of several processes, each gathers its own rows alone. The arrays themselves are never
+handed out: what a model does to its batch in place does not reach the user's data, nor any other batch.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import hashlib
 import math
 import secrets
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torchestimator.inputs.batch import Path, place
 from torchestimator.inputs.column import default_float, native, numbers_of
 from torchestimator.inputs.fingerprint import fingerprint64
 from torchestimator.inputs.hashed_strings import with_fingerprints
+from torchestimator.inputs.input_context import InputContext
 from torchestimator.inputs.iterator import InputIterator, InputMismatchError, is_exhausted
 from torchestimator.model.seeds import derive_seed
 
@@ -124,14 +125,20 @@ class ArrayBatches(InputIterator):
     tf.compat.v1.estimator.inputs.numpy_input_fn). The order of an epoch is a pure function of (`seed`, epoch), so that
     a saved position is found again at once, whatever the batch size then is.
 
+    N processes walk through one order together: a step takes the next N * `batch_size` rows of it, cut into N slices,
+    one for each process in the order of their ranks. Rows that are left over at the very end are shared out as evenly
+    as possible (`numpy.array_split`), so that some processes may have one batch less. The position counts the rows of
+    all processes: it is the same in each of them, and M processes go on where N stopped.
+
     Args:
         table: the arrays.
-        batch_size: rows of a batch.
+        batch_size: rows of a batch, which feeds one process.
         num_epochs: passes over the rows; None: without end.
         shuffle: whether each epoch visits the rows in an order of its own.
         seed: what the orders are derived from.
         fixed_seed: whether the user chose `seed`. If not, a loaded state brings its own and the order goes on.
         keep_strings: whether string columns are given as strings, not as fingerprints.
+        input_context: whose share of the rows this is.
     """
 
     def __init__(
@@ -144,6 +151,7 @@ class ArrayBatches(InputIterator):
         seed: int,
         fixed_seed: bool,
         keep_strings: bool = False,
+        input_context: InputContext | None = None,
     ) -> None:
         self.in_memory = table.in_memory
         self._table = table
@@ -155,7 +163,9 @@ class ArrayBatches(InputIterator):
         self._keep_strings = keep_strings
         self._identity: dict[str, Any] | None = None
         self._order: tuple[int, NDArray[np.int64]] | None = None
-        self._row = 0  # rows given to the consumer, counted over all epochs
+        self._context = input_context or InputContext()
+        self._step_rows = batch_size * self._context.num_input_pipelines
+        self._row = 0  # rows given to the consumers of all processes, counted over all epochs
         self._gathered = 0  # rows gathered into blocks
         self._first_epoch = 0
         self._end = self._end_after(0)
@@ -165,11 +175,32 @@ class ArrayBatches(InputIterator):
         batch = next(self._block, None)
         if batch is None:
             self._block = self._next_block()
-            batch = next(self._block)
-        self._row += self._batch_size
+            batch = next(self._block, None)
+            if batch is None:
+                self._row = self._gathered  # what was left over for others is behind this process too
+                raise StopIteration
+        self._row += self._step_rows
         if self._end is not None and self._row > self._end:
             self._row = self._end
         return batch
+
+    def share(self, input_context: InputContext, random_seed: int | None) -> Self:
+        """Becomes the share of one of several processes, unless it is one already.
+
+        Args:
+            input_context: which process.
+            random_seed: that of the run's configuration; orders that nobody chose a seed for are derived from it.
+
+        Raises:
+            ValueError: if the processes have no seed in common.
+        """
+        if self._context.num_input_pipelines > 1:
+            return self
+        self._context = input_context
+        self._step_rows = self._batch_size * input_context.num_input_pipelines
+        if self._shuffle and not self._fixed_seed:
+            self._seed = input_seed(None, random_seed, input_context)
+        return self
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the number of rows given so far, over all epochs, and by what the data and order are recognised."""
@@ -190,7 +221,7 @@ class ArrayBatches(InputIterator):
         """Goes on after the rows that the state counts, in the same order.
 
         After the end, a new pass begins in the epochs that follow, so that it is not shuffled like the one before.
-        `batch_size` and `num_epochs` may have changed: the rows to come are the same.
+        `batch_size`, `num_epochs` and the number of processes may have changed: the rows to come are the same.
 
         Returns:
             True, except for a state without a position (None), which leaves the input at its beginning.
@@ -225,17 +256,27 @@ class ArrayBatches(InputIterator):
         self._block = iter(())
 
     def _next_block(self) -> Iterator[tuple[Any, Any]]:
-        """Gathers the next few batches; at the end an empty iterator."""
+        """Gathers the next few batches of this process; at the end an empty iterator."""
         if self._gathered == self._end:
             return iter(())
         batch_bytes = self._batch_size * self._table.bytes_per_row()
-        count = self._batch_size * max(1, min(_BLOCK_BATCHES, _BLOCK_BYTES // batch_bytes))
+        count = self._step_rows * max(1, min(_BLOCK_BATCHES, _BLOCK_BYTES // batch_bytes))
         end = self._gathered + count if self._end is None else min(self._gathered + count, self._end)
         rows = [self._rows_of_epoch(self._gathered, end)]
         while (reached := self._gathered + sum(map(len, rows))) < end:
             rows.append(self._rows_of_epoch(reached, end))
         self._gathered = end
-        return self._table.batches(np.concatenate(rows), self._batch_size, self._keep_strings)
+        own = self._own(np.concatenate(rows))
+        return self._table.batches(own, self._batch_size, self._keep_strings) if len(own) else iter(())
+
+    def _own(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of the rows of some steps of all processes that this process gets."""
+        num, index = self._context.num_input_pipelines, self._context.input_pipeline_id
+        if num == 1:
+            return rows
+        whole = len(rows) // self._step_rows * self._step_rows
+        own = rows[:whole].reshape(-1, num, self._batch_size)[:, index].reshape(-1)
+        return np.concatenate([own, np.array_split(rows[whole:], num)[index]])
 
     def _rows_of_epoch(self, begin: int, end: int) -> NDArray[np.int64]:
         """The rows at the positions from `begin` to `end`, or to the end of the epoch if that comes first."""
@@ -275,22 +316,35 @@ def epoch_order(num_rows: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.RandomState(bits).permutation(num_rows).astype(np.int64, copy=False)
 
 
-def input_seed(seed: int | None, random_seed: int | None, pipeline: int) -> int:
-    """Returns the seed of an input's order.
+def input_seed(seed: int | None, random_seed: int | None, input_context: InputContext | None = None) -> int:
+    """Returns the seed of an input's order, the same in all processes that share the input.
 
     Args:
         seed: what the user gave to the input, or None.
         random_seed: that of the run's configuration, or None.
-        pipeline: which of several parallel inputs this is; each gets an order of its own.
+        input_context: how many processes share the input; None: it has one to itself.
 
     Returns:
-        An integer in [0, 2**63): a fixed function of the arguments, or drawn fresh if both seeds are None.
+        An integer in [0, 2**63): a fixed function of the seeds, or drawn fresh if both are None.
+
+    Raises:
+        ValueError: if both seeds are None and there are several processes, which would shuffle differently.
     """
-    if seed is not None:
-        return derive_seed(seed, f"input/{pipeline}")
-    if random_seed is not None:
-        return derive_seed(random_seed, f"input/{pipeline}")
+    chosen = random_seed if seed is None else seed
+    if chosen is not None:
+        return derive_seed(chosen, "input/0")
+    if input_context is not None and input_context.num_input_pipelines > 1:
+        raise no_common_seed(input_context)
     return secrets.randbits(63)  # not from a global generator: the model's random numbers must not depend on its inputs
+
+
+def no_common_seed(input_context: InputContext) -> ValueError:
+    """The error for an order that several processes have to agree on, and no seed to derive it from."""
+    return ValueError(
+        f"An input that {input_context.num_input_pipelines} processes share needs a seed, from which all derive the "
+        "same order. Received: neither a `seed` nor a configuration with a `random_seed`. Inside an input_fn pass the "
+        "configuration on: `numpy_input_fn(...)(mode, config, input_context)`."
+    )
 
 
 def _column(value: Any, name: str) -> _Column:

@@ -28,7 +28,8 @@ def csv_input_fn(
 ) -> Callable[..., ArrayBatches]:
     """Returns an input_fn that feeds the rows of CSV files (tf.data.experimental.make_csv_dataset).
 
-    The files are read whole, now, by pyarrow; batches, shuffling and resuming are those of `numpy_input_fn`. Data
+    The files are read whole, now, by pyarrow; batches, shuffling and resuming are those of `numpy_input_fn`. So is the
+    share of each of several processes: all of them hold all rows, since a common shuffle takes rows from anywhere. Data
     larger than memory go into TFRecord files (`tfrecord_input_fn`). Columns are int64, float32 or strings, as all
     their values are; strings lose the spaces around them and become int64 fingerprints.
 
@@ -37,7 +38,7 @@ def csv_input_fn(
     Args:
         file_pattern: path of a file, or a pattern with `*`, `?` and `[...]`, or a list of such; each with one header.
         label_key: the column that is the label (a bare tensor for the model_fn), a list of several (a dict), or None.
-        batch_size: rows of a batch.
+        batch_size: rows of a batch, for each process.
         num_epochs: passes over the data; None: without end.
         shuffle: must be given: True for training, False for evaluation and prediction.
         column_names: names for files without a header.

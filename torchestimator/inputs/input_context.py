@@ -7,10 +7,26 @@ import dataclasses
 class InputContext:
     """Which of several parallel input pipelines is being built; passed to an input_fn that names `input_context`.
 
-    The counterpart of tf.distribute.InputContext. An input_fn uses it to read its share of the data:
+    The counterpart of tf.distribute.InputContext. In a run of N processes each one calls input_fn, and feeds one
+    replica of the model. Batch sizes are per replica: with batches of b examples a step sees N * b of them. To keep the
+    examples of a step the same whatever N is, divide: `input_context.get_per_replica_batch_size(256)`.
+
+    An input_fn that does not name `input_context` is written as for one process, and its batches are dealt out by
+    turns: process r takes batches r, r + N, r + 2 * N and so on, of a DataLoader or a list without reading the others.
+    An input_fn that names it gives each process its own share, and what it returns is used as it is:
 
         def input_fn(input_context):
             files = all_files[input_context.input_pipeline_id :: input_context.num_input_pipelines]
+            return read_batches(files)
+
+    `numpy_input_fn` and its like make input_fns of this second kind: they cut their share out of each step's examples.
+    Where one is called inside another input_fn that names `input_context`, it has to be handed on:
+
+        def input_fn(mode, config, input_context):
+            batch_size = input_context.get_per_replica_batch_size(256)
+            return te.inputs.numpy_input_fn(x, y, batch_size, shuffle=True)(mode, config, input_context)
+
+    Either way shares may differ in length: a replica whose input has ended waits for the others.
 
     Raises:
         TypeError: if a field is no integer.
@@ -38,7 +54,7 @@ class InputContext:
             )
 
     def get_per_replica_batch_size(self, global_batch_size: int) -> int:
-        """Returns the batch size of each replica for a batch size of all replicas together.
+        """Returns the batch size of each replica, for a number of examples that one step of all is to see.
 
         Args:
             global_batch_size: examples of one step over all replicas.

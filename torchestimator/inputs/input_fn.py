@@ -2,7 +2,7 @@
 
 import inspect
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torchestimator.inputs.column import is_data
 from torchestimator.inputs.input_context import InputContext
 from torchestimator.inputs.iterator import InputIterator
+from torchestimator.inputs.sharding import shard
 from torchestimator.inputs.sources import DatasetItems, IterableInput, RepeatedCall
 from torchestimator.log import LOG
 from torchestimator.mode_keys import ModeKeys
@@ -40,6 +41,10 @@ def open_input(
     alone, is one batch: the input_fn is then called again for each step until it raises StopIteration (the contract
     of tf.contrib.learn and the first Estimators).
 
+    Of several processes, each gets its share: what an input_fn that names `input_context` makes of it, otherwise every
+    N-th batch (see `sharding.shard`). What an input_fn draws from the global generators while it is called (a random
+    split, say) has to be the same in all processes: the caller puts these into one state.
+
     Args:
         input_fn: a function of any of `mode`, `params`, `config` and `input_context`, found by name.
         mode: a value of `ModeKeys`.
@@ -49,9 +54,18 @@ def open_input(
 
     Raises:
         TypeError: if `input_fn` is no function, needs other arguments, or returns nothing that batches can come from.
-        ValueError: if it returns a tuple or list of another length than 2.
+        ValueError: if it returns a tuple or list of another length than 2, or what several processes cannot share.
     """
-    call = _bound(input_fn, {"mode": mode, "params": params, "config": config, "input_context": input_context})
+    values = {"mode": mode, "params": params, "config": config, "input_context": input_context}
+    call, passed = _bound(input_fn, values)
+    source = _source(call, mode, input_fn)
+    if input_context.num_input_pipelines == 1 or "input_context" in passed:
+        return source
+    return shard(source, mode, input_context, getattr(config, "random_seed", None))
+
+
+def _source(call: Callable[[], Any], mode: str, input_fn: Callable[..., Any]) -> InputIterator:
+    """The batches of what `call` returns, as one process sees them."""
     try:
         result = call()
     except StopIteration:
@@ -77,8 +91,8 @@ def open_input(
     raise _no_input(result, input_fn)
 
 
-def _bound(input_fn: Any, values: dict[str, Any]) -> Callable[[], Any]:
-    """Returns `input_fn` with the arguments that it names."""
+def _bound(input_fn: Any, values: dict[str, Any]) -> tuple[Callable[[], Any], Collection[str]]:
+    """Returns `input_fn` with the arguments that it names, and their names."""
     if not callable(input_fn):
         if input_fn is None:
             raise TypeError(f"`input_fn` is missing. Received: None; {_FORMS}.")
@@ -101,7 +115,7 @@ def _bound(input_fn: Any, values: dict[str, Any]) -> Callable[[], Any]:
             f"`input_fn=lambda: {function_name(input_fn)}({needed[0]}=...)`."
         )
     arguments = {name: value for name, value in values.items() if name in parameters}
-    return lambda: input_fn(**arguments)
+    return lambda: input_fn(**arguments), arguments.keys()
 
 
 def _is_batch(result: Any, input_fn: Callable[..., Any]) -> bool:

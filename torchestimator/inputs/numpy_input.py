@@ -30,6 +30,10 @@ def numpy_input_fn(
     epochs are 0 1 2, 3 4 0, 1 2 3, 4. With `shuffle` each epoch visits every row once, in an order of its own. A
     resumed training run goes on in the middle of the epoch where it stopped, in the same order.
 
+    With N processes `batch_size` is that of each: a step takes the next N * `batch_size` rows, of which every process
+    gets a slice (see `InputContext`). The steps see what one process with that larger batch would see, each row is
+    used once, and a run may be resumed with another number of processes. Every process needs all of the arrays.
+
     String columns become int64 fingerprints here, once. The arrays are not copied, and are not changed by the model.
 
         train_input_fn = te.inputs.numpy_input_fn({"age": age}, y=income, num_epochs=None, shuffle=True)
@@ -38,7 +42,7 @@ def numpy_input_fn(
         x: the features: an array [rows, ...], or a (nested) dict of arrays, numpy or torch. With a dict the model_fn
             gets a dict in the order of its sorted keys, with an array a bare tensor.
         y: the labels, likewise; None for prediction.
-        batch_size: rows of a batch.
+        batch_size: rows of a batch, for each process.
         num_epochs: passes over the data; None: without end.
         shuffle: must be given: True for training, False for evaluation and prediction.
         seed: what the shuffled orders are derived from. None: from the run's `random_seed`, and if that is None too,
@@ -85,15 +89,16 @@ def _batches(
     shuffle: bool,
     seed: int | None,
 ) -> ArrayBatches:
-    pipeline = 0 if input_context is None else input_context.input_pipeline_id
+    order_seed = input_seed(seed, getattr(config, "random_seed", None), input_context) if shuffle else 0
     return ArrayBatches(
         table,
         batch_size=batch_size,
         num_epochs=num_epochs,
         shuffle=shuffle,
-        seed=input_seed(seed, getattr(config, "random_seed", None), pipeline),
+        seed=order_seed,
         fixed_seed=seed is not None,
         keep_strings=mode == ModeKeys.PREDICT,
+        input_context=input_context,
     )
 
 

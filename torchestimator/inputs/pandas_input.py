@@ -23,7 +23,7 @@ def pandas_input_fn(
     """Returns an input_fn that feeds a DataFrame in batches (tf.compat.v1.estimator.inputs.pandas_input_fn).
 
     Each column becomes a feature of shape [batch] under its name; strings (Arrow-backed and categorical ones too)
-    become int64 fingerprints. Batches, shuffling and resuming are those of `numpy_input_fn`.
+    become int64 fingerprints. Batches, shuffling, resuming and several processes are as in `numpy_input_fn`.
 
         train_input_fn = te.inputs.pandas_input_fn(frame[["age", "city"]], frame["income"], shuffle=True)
 
@@ -31,7 +31,7 @@ def pandas_input_fn(
         x: the features, a DataFrame.
         y: the labels: a Series (a bare tensor for the model_fn), a DataFrame (a dict), or None. Its index must be that
             of `x`.
-        batch_size: rows of a batch.
+        batch_size: rows of a batch, for each process.
         num_epochs: passes over the data; None: without end.
         shuffle: must be given: True for training, False for evaluation and prediction.
         target_column: the name under which a Series `y` stands beside the features; no feature may have it.

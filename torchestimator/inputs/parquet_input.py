@@ -25,7 +25,8 @@ def parquet_input_fn(
 ) -> Callable[..., ArrayBatches]:
     """Returns an input_fn that feeds the rows of Parquet files.
 
-    The files are read whole, now, by pyarrow; batches, shuffling and resuming are those of `numpy_input_fn`. Data
+    The files are read whole, now, by pyarrow; batches, shuffling and resuming are those of `numpy_input_fn`. So is the
+    share of each of several processes: all of them hold all rows, since a common shuffle takes rows from anywhere. Data
     larger than memory go into TFRecord files (`tfrecord_input_fn`). Lists of equal length make a feature
     [batch, values]; strings become int64 fingerprints.
 
@@ -34,7 +35,7 @@ def parquet_input_fn(
     Args:
         file_pattern: path of a file, or a pattern with `*`, `?` and `[...]`, or a list of such.
         label_key: the column that is the label (a bare tensor for the model_fn), a list of several (a dict), or None.
-        batch_size: rows of a batch.
+        batch_size: rows of a batch, for each process.
         num_epochs: passes over the data; None: without end.
         shuffle: must be given: True for training, False for evaluation and prediction.
         columns: which columns to read, the label among them; None: all.

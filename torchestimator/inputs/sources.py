@@ -1,8 +1,9 @@
 """Iterators over the inputs that users bring: iterables, datasets, and functions called for each batch."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
+from torchestimator.inputs.input_context import InputContext
 from torchestimator.inputs.iterator import InputIterator, InputMismatchError, is_exhausted
 
 
@@ -36,10 +37,13 @@ class IterableInput(InputIterator):
 
     The position is the iterable's own if it has `state_dict` and `load_state_dict` (torchdata's StatefulDataLoader);
     otherwise only its end is known.
+
+    Args:
+        iterable: where the elements come from.
     """
 
     def __init__(self, iterable: Iterable[Any]) -> None:
-        self._iterable = iterable
+        self.iterable = iterable
         self._iterator: Iterator[Any] | None = None
         self._exhausted = False
         self._closed = False
@@ -50,7 +54,7 @@ class IterableInput(InputIterator):
         if self._iterator is None:
             if self._exhausted or self._closed:
                 raise StopIteration
-            self._iterator = iter(self._iterable)  # only now: a state has to be loaded before
+            self._iterator = iter(self.iterable)  # only now: a state has to be loaded before
         try:
             item = next(self._iterator)
         except StopIteration:
@@ -64,7 +68,7 @@ class IterableInput(InputIterator):
         if self._exhausted:
             return {"exhausted": True}
         if self._stateful:
-            return {"loader": self._iterable.state_dict()}  # type: ignore[attr-defined]
+            return {"loader": self.iterable.state_dict()}  # type: ignore[attr-defined]
         return None
 
     def load_state_dict(self, state: dict[str, Any] | None) -> bool:
@@ -80,7 +84,7 @@ class IterableInput(InputIterator):
                 "The checkpoint's input position belongs to another kind of input than a loader with a state. "
                 f"Received: a position with {sorted(state)}. To go on where the input stopped, give it the same one."
             )
-        self._iterable.load_state_dict(state["loader"])  # type: ignore[attr-defined]
+        self.iterable.load_state_dict(state["loader"])  # type: ignore[attr-defined]
         return True
 
     def close(self) -> None:
@@ -91,29 +95,48 @@ class IterableInput(InputIterator):
 
 
 class DatasetItems(InputIterator):
-    """The items of a map-style Dataset or list in the order of their index; the position is the index."""
+    """The items of a map-style Dataset or list in the order of their index; the position is the index.
+
+    Several processes take the items by turns. The position is the index at which all of them stand together, so that
+    another number of processes can go on from it.
+
+    Args:
+        dataset: what has the items.
+    """
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
         self._length: int | None = len(dataset) if hasattr(dataset, "__len__") else None
         self._index = 0
+        self._offset = 0
+        self._stride = 1
         self.in_memory = isinstance(dataset, (list, tuple))
 
     def __next__(self) -> tuple[Any, Any]:
-        if self._index == self._length:
+        index, length = self._index + self._offset, self._length
+        if length is not None and index >= length:
+            self._index = length
             raise StopIteration
         try:
-            item = self._dataset[self._index]
+            item = self._dataset[index]
         except IndexError:
-            if self._length is not None:
+            if length is not None:
                 raise
-            self._length = self._index  # without a length, the end is where the indices stop
+            self._length = self._index = index  # without a length, the end is where the indices stop
             raise StopIteration from None
-        self._index += 1
+        self._index += self._stride
+        if length is not None and self._index > length:
+            self._index = length
         return split_item(item)
 
+    def share(self, input_context: InputContext) -> Self:
+        """Becomes the share of one of several processes."""
+        self._offset = input_context.input_pipeline_id
+        self._stride = input_context.num_input_pipelines
+        return self
+
     def state_dict(self) -> dict[str, Any]:
-        """Returns the index of the next item."""
+        """Returns the index of the next item of all processes."""
         state: dict[str, Any] = {"item": self._index, "items": self._length}
         if self._index == self._length:
             state["exhausted"] = True

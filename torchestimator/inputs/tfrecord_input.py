@@ -32,6 +32,9 @@ def tfrecord_input_fn(
     stay on disk. Every record's checksum is verified. Files compressed with gzip or zlib are recognised, and
     decompressed into a temporary file first. Reading runs in a background thread of the loop, ahead of it.
 
+    Of several processes each reads all record lengths, and then decodes and verifies only the records of its own share,
+    which is that of `numpy_input_fn`. A feature of variable length is padded to the longest of its process's batch.
+
     Strings become int64 fingerprints, for predictions they stay strings.
 
         train_input_fn = te.inputs.tfrecord_input_fn(
@@ -44,7 +47,7 @@ def tfrecord_input_fn(
             are read in the order of their names.
         features: what the examples hold, labels included; other features are skipped.
         label_key: the feature that is the label (a bare tensor for the model_fn), a list of several (a dict), or None.
-        batch_size: examples of a batch.
+        batch_size: examples of a batch, for each process.
         num_epochs: passes over the files; None: without end.
         shuffle: must be given: True for training, False for evaluation and prediction.
         seed: what the shuffled orders are derived from; see `numpy_input_fn`.

@@ -21,7 +21,7 @@ from torchestimator.spec import EstimatorSpec
 M = TypeVar("M", bound=nn.Module)
 
 
-class _CallState:
+class CallState:
     """What changes from call to call; a plain object, since setting attributes of a module is slow."""
 
     __slots__ = ("global_step", "mode", "named", "step_tensor", "uses_step")
@@ -33,9 +33,9 @@ class _CallState:
         self.uses_step = False
         self.step_tensor: Tensor | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_CallState":
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CallState":
         # The tensors of the latest call are parts of its autograd graph, which can't be copied.
-        other = _CallState()
+        other = CallState()
         other.mode, other.global_step, other.uses_step = self.mode, self.global_step, self.uses_step
         other.step_tensor = self.step_tensor
         return other
@@ -81,8 +81,13 @@ class ModelFnModule(nn.Module):
         self._device = torch.device(device)
         self._building = False
         self._built_modes: frozenset[str] = frozenset()
-        self._state = _CallState()
+        self._state = CallState()
         self._undo: list[Callable[[], None]] = []
+
+    @property
+    def call_state(self) -> CallState:
+        """What changes from call to call; the same object as long as the model lives."""
+        return self._state
 
     @property
     def mode(self) -> str:

@@ -18,6 +18,17 @@ def derive_seed(base: int, name: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def seed_generators(device: torch.device | None, seed: int) -> None:
+    """Starts torch's generators (the CPU's and that of `device`), NumPy's global one and Python's anew."""
+    # torch.manual_seed would seed all devices, also those whose generators nobody puts back.
+    torch.default_generator.manual_seed(seed)
+    if device is not None and device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 @contextmanager
 def forked_random(device: torch.device | None = None, seed: int | None = None) -> Iterator[None]:
     """Runs a block on its own random numbers and puts the global generators back afterwards.
@@ -35,13 +46,7 @@ def forked_random(device: torch.device | None = None, seed: int | None = None) -
     try:
         with torch.random.fork_rng(devices=cuda):
             if seed is not None:
-                # torch.manual_seed would seed all devices, also those whose generators are not kept here.
-                torch.default_generator.manual_seed(seed)
-                for each in cuda:
-                    with torch.cuda.device(each):
-                        torch.cuda.manual_seed(seed)
-                np.random.seed(seed % 2**32)
-                random.seed(seed)
+                seed_generators(device, seed)
             yield
     finally:
         np.random.set_state(numpy_state)

@@ -12,12 +12,29 @@ Rate: TypeAlias = float | Tensor
 """A learning rate: a number, or a [] tensor whose value nobody reads on the host."""
 
 
+def add_number_(targets: Tensors, number: Rate) -> None:
+    """targets += number."""
+    if isinstance(number, Tensor):
+        for target in targets:
+            target.add_(number)
+    else:
+        torch._foreach_add_(targets, number)
+
+
 def subtract_scaled_(weights: Tensors, directions: Tensors, rate: Rate) -> None:
     """weights -= rate * directions."""
     if isinstance(rate, Tensor):
         torch._foreach_sub_(weights, torch._foreach_mul(directions, rate))
     else:
         torch._foreach_add_(weights, directions, alpha=-rate)
+
+
+def add_quotients_of_products_(targets: Tensors, factors: Tensors, others: Tensors, rate: Rate) -> None:
+    """targets += factors * others / rate."""
+    if isinstance(rate, Tensor):
+        torch._foreach_add_(targets, torch._foreach_div(torch._foreach_mul(factors, others), rate))
+    else:
+        torch._foreach_addcmul_(targets, factors, others, value=1 / rate)
 
 
 def subtract_quotients_(weights: Tensors, numerators: Tensors, denominators: Tensors, rate: Rate) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from torchestimator.optim.foreach import Rate, Tensors
+from torchestimator.optim.foreach import Rate, Tensors, add_number_, add_quotients_of_products_, subtract_quotients_
 from torchestimator.optim.optimizer import Options, SlotOptimizer, at_least_zero, number
 
 _TINY = 1e-30
@@ -31,31 +31,28 @@ def ftrl_(
     With n the accumulator, z the linear slot and n' = n + g^2:
 
         z += g + 2 * l2_shrinkage * w - (n'^-power - n^-power) / rate * w
-        w = (clip(z, -l1, l1) - z) / ((n'^-power + beta) / rate + 2 * l2)
+        w = -rate * (z - clip(z, -l1, l1)) / (n'^-power + beta + 2 * l2 * rate)
     """
-    before = _powers(accumulators, -power)
+    changes = _powers(accumulators, -power)
     torch._foreach_addcmul_(accumulators, gradients, gradients)
     powers = _powers(accumulators, -power)
-    growths = torch._foreach_sub(powers, before)
-    torch._foreach_div_(growths, rate)
+    torch._foreach_sub_(changes, powers)
     torch._foreach_add_(linears, gradients)
     if l2_shrinkage:
-        torch._foreach_sub_(growths, 2 * l2_shrinkage)
-    torch._foreach_addcmul_(linears, growths, weights, value=-1)
+        torch._foreach_add_(linears, weights, alpha=2 * l2_shrinkage)
+    add_quotients_of_products_(linears, changes, weights, rate)
     if beta:
         torch._foreach_add_(powers, beta)
-    torch._foreach_div_(powers, rate)
     if l2:
-        torch._foreach_add_(powers, 2 * l2)
+        add_number_(powers, 2 * l2 * rate)
     torch._foreach_clamp_min_(powers, _TINY)
+    beyond: Tensors = linears
     if l1:
-        numerators = torch._foreach_clamp_max(linears, l1)
-        torch._foreach_clamp_min_(numerators, -l1)
-        torch._foreach_sub_(numerators, linears)
-    else:
-        numerators = torch._foreach_neg(linears)
-    torch._foreach_div_(numerators, powers)
-    torch._foreach_copy_(weights, numerators)
+        within = torch._foreach_clamp_max(linears, l1)
+        torch._foreach_clamp_min_(within, -l1)
+        beyond = torch._foreach_sub(linears, within)
+    torch._foreach_zero_(weights)
+    subtract_quotients_(weights, beyond, powers, rate)
 
 
 def _powers(accumulators: Tensors, exponent: float) -> Tensors:

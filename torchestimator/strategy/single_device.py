@@ -13,7 +13,6 @@ from torchestimator.inputs.batch import to_tensors
 from torchestimator.inputs.input_context import InputContext
 from torchestimator.inputs.iterator import InputIterator
 from torchestimator.inputs.prefetch import batches_of
-from torchestimator.metrics.metric import Metric
 from torchestimator.strategy.alignment import aligned
 from torchestimator.strategy.cuda_copy import CudaStream
 from torchestimator.strategy.host import to_arrays
@@ -66,9 +65,8 @@ class SingleDevice(Strategy):
         to_batch = functools.partial(_to_batch, keep_strings=keep_strings, laid=aligned)
         return batches_of(source, to_batch, 0 if source.in_memory else prefetch)
 
-    def place(self, module: nn.Module) -> nn.Module:
-        """See `Strategy.place`."""
-        return module
+    def place(self, module: nn.Module) -> None:
+        """See `Strategy.place`: it was built where it is to be."""
 
     def autocast(self, precision: str) -> Callable[[], AbstractContextManager[None]] | None:
         """See `Strategy.autocast`."""
@@ -98,15 +96,12 @@ class SingleDevice(Strategy):
         """See `Strategy.to_host`."""
         return to_arrays(tensors)
 
-    def reduce(self, metrics: Sequence[Metric]) -> None:
-        """See `Strategy.reduce`: one replica has everything already."""
+    def share_buffers(self, module: nn.Module) -> None:
+        """See `Strategy.share_buffers`: there are no others."""
 
-    def agree(self, flag: bool) -> bool:
-        """See `Strategy.agree`."""
-        return flag
-
-    def barrier(self) -> None:
-        """See `Strategy.barrier`."""
+    def exchange(self, document: Any) -> list[Any]:
+        """See `Strategy.exchange`."""
+        return [document]
 
     def random_state(self) -> dict[str, Tensor]:
         """See `Strategy.random_state`."""

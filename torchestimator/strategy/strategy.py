@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torchestimator.inputs.batch import Strings
 from torchestimator.inputs.input_context import InputContext
 from torchestimator.inputs.iterator import InputIterator
-from torchestimator.metrics.metric import Metric
 
 
 class Batch(NamedTuple):
@@ -87,8 +86,8 @@ class Strategy(ABC):
         """
 
     @abstractmethod
-    def place(self, module: nn.Module) -> nn.Module:
-        """Called once after building: what the loop calls instead of the module, itself or a wrapper."""
+    def place(self, module: nn.Module) -> None:
+        """Called once for each model, when it is built and has its first weights: arranges it on the devices."""
 
     @abstractmethod
     def autocast(self, precision: str) -> Callable[[], AbstractContextManager[None]] | None:
@@ -121,16 +120,19 @@ class Strategy(ABC):
         """Called when values are wanted on the host: all copies in one go, one wait."""
 
     @abstractmethod
-    def reduce(self, metrics: Sequence[Metric]) -> None:
-        """Called once per evaluation, on every process: adds up the metrics of all replicas in place."""
+    def share_buffers(self, module: nn.Module) -> None:
+        """Called before a model is saved or evaluated, on every process: gives all replicas the chief's buffers."""
 
     @abstractmethod
-    def agree(self, flag: bool) -> bool:
-        """Called at fixed points, on every process: whether any process says yes."""
+    def exchange(self, document: Any) -> list[Any]:
+        """Called at fixed points, on every process: waits for all, and gives each the documents of all.
 
-    @abstractmethod
-    def barrier(self) -> None:
-        """Called on every process: waits until all have come here."""
+        Args:
+            document: JSON values.
+
+        Returns:
+            One document per process, in the order of `rank`.
+        """
 
     @abstractmethod
     def random_state(self) -> dict[str, Tensor]:

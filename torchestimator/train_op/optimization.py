@@ -36,6 +36,7 @@ class Optimization:
         self._may_share = is_apart and all(unit.window.size == 1 for unit in self.units)
         trainable = sum(parameter.requires_grad for parameter in module.parameters())
         self._shared_inputs = None if len(parameters) == trainable else parameters
+        self._differentiates_all = is_apart and self._shared_inputs is None
 
     @property
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
@@ -51,6 +52,83 @@ class Optimization:
     def weighs_batches(self) -> bool:
         """Whether batches are weighed against each other, so that `differentiate` needs their true sizes."""
         return any(unit.window.size > 1 or unit.window.filled for unit in self.units)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one backward pass of one loss gives the gradients of all trainable parameters."""
+        return self._single is not None and self._differentiates_all
+
+    @property
+    def update_follows(self) -> bool:
+        """Whether any parameters are updated after the coming batch."""
+        return any(unit.window.filled + 1 >= unit.window.size for unit in self.units)
+
+    @property
+    def is_accumulating(self) -> bool:
+        """Whether gradients of earlier batches wait for an update."""
+        return any(unit.window.filled for unit in self.units)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """What all units update, one after the other."""
+        return [parameter for unit in self.units for parameter in unit.parameters]
+
+    @property
+    def gradients(self) -> list[Tensor | None]:
+        """What all units have gathered so far, one after the other."""
+        return [gradient for unit in self.units for gradient in unit.gradients]
+
+    def put_gradients(self, gradients: Sequence[Tensor | None]) -> None:
+        """Puts others in the place of `gradients`."""
+        rest = list(gradients)
+        for unit in self.units:
+            count = len(unit.parameters)
+            unit.put_gradients(rest[:count])
+            rest = rest[count:]
+
+    def discard(self) -> None:
+        """Forgets all gradients gathered so far."""
+        for unit in self.units:
+            unit.release_gradients()
+            unit.window.filled = 0
+            for parameter in unit.parameters:
+                parameter.grad = None
+
+    def share(self, batch_size: float) -> None:
+        """Makes these the optimizers of one of several replicas, whose batches are weighed against each other.
+
+        Args:
+            batch_size: the usual one, the same on all replicas.
+        """
+        self._may_share = False
+        for unit in self.units:
+            unit.window.share(batch_size)
+
+    def weigh(self, weights: Tensor, train_op: Any, batch_size: float) -> None:
+        """Writes down by how much a batch counts for each unit.
+
+        Args:
+            weights: [units] filled in place.
+            train_op: the batch's.
+            batch_size: examples in it.
+        """
+        for index, (unit, description) in enumerate(zip(self.units, descriptions_of(train_op), strict=True)):
+            weights[index] = unit.weight(description, batch_size)
+
+    def parameter_of(self, slot: str) -> nn.Parameter | None:
+        """The parameter that a slot, named as by `slots`, belongs to."""
+        name = slot.rpartition("/")[0]
+        return next((unit.named[name] for unit in self.units if name in unit.named), None)
+
+    def settle(self, weights: Sequence[float] | Tensor) -> None:
+        """Takes in the latest batch's weights as means over all replicas, once they are known."""
+        for unit, mean in zip(self.units, weights, strict=True):
+            unit.window.settle(mean)
+
+    def undo(self) -> None:
+        """Takes out the latest batch, which had no weight on any replica."""
+        for unit in self.units:
+            unit.window.undo()
 
     def differentiate(self, train_op: Any, batch_size: float) -> None:
         """Computes this batch's gradients; the parameters stay as they are.

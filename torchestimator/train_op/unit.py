@@ -52,18 +52,24 @@ class MinimizeUnit:
         """
         loss = description.loss
         window = self.window
-        if window.size == 1 and not window.filled:
+        if window.size == 1 and not window.filled and not window.is_shared:
             window.filled = 1
         else:
-            loss = loss * window.take(batch_size if description.loss_weight is None else description.loss_weight)
+            factor = window.take(self.weight(description, batch_size))
+            if isinstance(factor, Tensor) or factor != 1:
+                loss = loss * factor
         if self._scaler is not None:
             loss = self._scaler.scale(loss)
         backward(loss, self._inputs, retain_graph, window.is_full)
 
+    def weight(self, description: Minimize, batch_size: float) -> float | Tensor:
+        """By how much a batch counts."""
+        return batch_size if description.loss_weight is None else description.loss_weight
+
     def update(self, clip_norm: float | Tensor | None) -> None:
         """Applies the accumulated gradients and clears them."""
         window = self.window
-        if window.size > 1 or window.filled > 1:
+        if window.size > 1 or window.filled > 1 or window.is_shared:
             self._correct_window()
         window.filled = 0
         scaler = self._scaler
@@ -80,7 +86,7 @@ class MinimizeUnit:
 
     def rescale_gradients(self, factor: float) -> None:
         """Multiplies the gradients of a partly filled window."""
-        gradients = [gradient for gradient in self.gradients if gradient is not None]
+        gradients = [own_part(gradient) for gradient in self.gradients if gradient is not None]
         if gradients:
             torch._foreach_mul_(gradients, factor)
 
@@ -168,9 +174,14 @@ class MinimizeUnit:
 
     def _correct_window(self) -> None:
         correction = self.window.correction()
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        gradients = [own_part(parameter.grad) for parameter in self.parameters if parameter.grad is not None]
         if correction is not None and gradients:
             torch._foreach_mul_(gradients, correction)
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """The part of a sharded tensor that this process has, which shares its memory; others as they are."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def _is_plain(value: object) -> bool:

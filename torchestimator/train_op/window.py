@@ -21,8 +21,28 @@ class Window:
     def __init__(self, size: int) -> None:
         self.size = size
         self.filled = 0
+        self.is_shared = False
+        """Whether this is one of several replicas' windows."""
         self._unit: float | Tensor = 1.0
         self._total: float | Tensor = 1.0
+        self._common_unit: float | None = None
+        self._latest: float | Tensor = 1.0
+
+    def share(self, unit: float) -> None:
+        """Makes this one of several replicas' windows, whose gradients are averaged.
+
+        Args:
+            unit: the weight that counts as 1, the same on all replicas.
+        """
+        self.is_shared, self._common_unit = True, unit
+
+    def settle(self, mean: float | Tensor) -> None:
+        """Replaces the weight of the latest batch by the mean over all replicas, once that is known."""
+        self._total = self._total + (mean - self._latest)
+
+    def undo(self) -> None:
+        """Takes out the latest batch, which had no weight on any replica."""
+        self.filled -= 1
 
     @property
     def is_full(self) -> bool:
@@ -37,7 +57,8 @@ class Window:
             self._total = self._total + weight
         else:
             self._total = weight
-            self._unit = _nonzero(weight)
+            self._unit = _nonzero(weight) if self._common_unit is None else self._common_unit
+        self._latest = weight
         self.filled += 1
         return weight / (self._unit * self.size)
 

@@ -1,11 +1,11 @@
 """The state of an evaluation, and its step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchestimator.hooks.hook import SessionRunArgs
 from torchestimator.metrics.aggregation import Mean
@@ -27,7 +27,6 @@ class EvaluationSession(LoopSession):
 
     Args:
         module: the built model, in EVAL mode.
-        call: what is called in each step.
         strategy: where it runs.
         stream: the batches.
         precision: arithmetic of the forward pass.
@@ -37,13 +36,12 @@ class EvaluationSession(LoopSession):
     def __init__(
         self,
         module: ModelFnModule,
-        call: nn.Module,
         strategy: Strategy,
         stream: BatchStream,
         precision: str,
         capture: InferenceCapture | None = None,
     ) -> None:
-        super().__init__(module, call, strategy, stream, precision)
+        super().__init__(module, strategy, stream, precision)
         self._capture = capture
         self._running: dict[str, Metric] = {}
         self._loss: Metric | None = None
@@ -54,22 +52,29 @@ class EvaluationSession(LoopSession):
             batch = self._next_batch(requests)
             if batch is None:
                 return False
-            self._batch = batch
-            batch_loss, batch_metrics = self._captured(batch, requests) or self._eager(batch)
-            loss = Mean().update(batch_loss.detach())
-            if self._loss is None:
-                _check_names(batch_metrics)
-                self._running, self._loss = batch_metrics, loss
-                return True
-            self._loss.merge(loss)
-            if batch_metrics.keys() != self._running.keys():
-                raise ValueError(
-                    f"`eval_metric_ops` must have the same names for every batch. Received: {sorted(batch_metrics)} "
-                    f"after {sorted(self._running)}."
-                )
-            for name, metric in batch_metrics.items():
-                self._running[name].merge(metric)
+            self._take_in(batch, requests)
         return True
+
+    def _take_in(self, batch: Batch, requests: Sequence[SessionRunArgs | None]) -> None:
+        self._batch = batch
+        batch_loss, batch_metrics = self._captured(batch, requests) or self._eager(batch)
+        is_first = self._loss is None
+        self._add_loss(batch_loss.detach(), batch)
+        if is_first:
+            _check_names(batch_metrics)
+            self._running = batch_metrics
+            return
+        if batch_metrics.keys() != self._running.keys():
+            raise ValueError(
+                f"`eval_metric_ops` must have the same names for every batch. Received: {sorted(batch_metrics)} "
+                f"after {sorted(self._running)}."
+            )
+        for name, metric in batch_metrics.items():
+            self._running[name].merge(metric)
+
+    def _add_loss(self, loss: Tensor, batch: Batch) -> None:  # noqa: ARG002 - replicas weigh batches
+        mean = Mean().update(loss)
+        self._loss = mean if self._loss is None else self._loss.merge(mean)
 
     def _captured(
         self, batch: Batch, requests: Sequence[SessionRunArgs | None]
@@ -93,20 +98,20 @@ class EvaluationSession(LoopSession):
         return super()._values(fetches)
 
     def results(self) -> dict[str, Any]:
-        """All metrics over all replicas, with "loss" (the mean over batches) and "global_step".
+        """All metrics, with "loss" (the mean over batches) and "global_step".
 
         Raises:
             ValueError: there was no batch.
         """
         if self._loss is None:
             raise ValueError("The evaluation's input_fn gave no batch, so there is nothing to measure.")
-        metrics = [*self._running.values(), self._loss]
-        self._strategy.reduce(metrics)
+        arrays = self._computed({**self._running, "loss": self._loss})
+        return {**{name: array[()] for name, array in arrays.items()}, "global_step": self.global_step}
+
+    def _computed(self, metrics: Mapping[str, Metric]) -> dict[str, np.ndarray[Any, Any]]:
         with torch.no_grad():
-            values = [torch.as_tensor(metric.compute()) for metric in metrics]
-        arrays = self._strategy.to_host(values)
-        named = dict(zip([*self._running, "loss"], map(_scalar, arrays), strict=True))
-        return {**named, "global_step": self.global_step}
+            values = [torch.as_tensor(metric.compute()) for metric in metrics.values()]
+        return dict(zip(metrics, self._strategy.to_host(values), strict=True))
 
     def close(self) -> None:
         """Frees the input, and lets go of metric objects that belong to the user."""
@@ -126,7 +131,3 @@ def _check_names(metrics: dict[str, Metric]) -> None:
                 "own under that "
                 "name. Choose another."
             )
-
-
-def _scalar(array: np.ndarray[Any, Any]) -> Any:
-    return array[()]

@@ -47,6 +47,11 @@ class Interruption:
                 signal.signal(number, handler)
         self._previous.clear()
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether SIGINT or SIGTERM waits for `release`."""
+        return any(number in self._pending for number in _STOPPING)
+
     def watch_children(self) -> None:
         """Holds back SIGCHLD likewise; called when the input is open.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchestimator.hooks.hook import SessionRunArgs
 from torchestimator.model.module import ModelFnModule
@@ -25,7 +25,6 @@ class PredictionSession(LoopSession):
 
     Args:
         module: the built model, in PREDICT mode.
-        call: what is called in each step.
         strategy: where it runs.
         stream: the batches.
         precision: arithmetic of the forward pass.
@@ -36,14 +35,13 @@ class PredictionSession(LoopSession):
     def __init__(
         self,
         module: ModelFnModule,
-        call: nn.Module,
         strategy: Strategy,
         stream: BatchStream,
         precision: str,
         capture: InferenceCapture | None = None,
         is_in_training: bool = False,
     ) -> None:
-        super().__init__(module, call, strategy, stream, precision)
+        super().__init__(module, strategy, stream, precision)
         self._capture = capture
         self._weights_of = module.global_step
         self._without_gradients = torch.no_grad if is_in_training else torch.inference_mode
@@ -59,18 +57,23 @@ class PredictionSession(LoopSession):
             ValueError: `keys` do not fit the predictions.
             RuntimeError: the model is one in training, and a step was taken since the first batch.
         """
+        self._check_weights()
+        with torch.no_grad():
+            batch = self._next_batch(requests)
+        return None if batch is None else self._predicted(batch, requests, keys)
+
+    def _check_weights(self) -> None:
         if self.global_step != self._weights_of:
             raise RuntimeError(
                 f"These predictions were begun with the weights of step {self._weights_of}, and the model in training "
                 f"is at step {self.global_step} by now. In a hook, read all of them before the next step, "
                 "list(estimator.predict(input_fn)), or use estimator.predictor(), which has weights of its own."
             )
+
+    def _predicted(self, batch: Batch, requests: Sequence[SessionRunArgs | None], keys: Sequence[str] | None) -> Arrays:
+        self._batch, self._spec = batch, None
+        predictions = None
         with torch.no_grad():
-            batch = self._next_batch(requests)
-            if batch is None:
-                return None
-            self._batch, self._spec = batch, None
-            predictions = None
             if self._capture is not None and not any(request is not None for request in requests):
                 predictions = self._capture.predict(batch)
             if predictions is None:

@@ -26,17 +26,16 @@ class LoopSession:
 
     Args:
         module: the built model.
-        call: the placed model, what is called in each step.
         strategy: where it runs.
         stream: the batches.
         precision: arithmetic of the forward pass.
     """
 
-    def __init__(
-        self, module: ModelFnModule, call: nn.Module, strategy: Strategy, stream: BatchStream, precision: str
-    ) -> None:
+    def __init__(self, module: ModelFnModule, strategy: Strategy, stream: BatchStream, precision: str) -> None:
         self._module = module
-        self._call = call
+        self._call_state = module.call_state
+        # What a step calls: the model, or what a strategy has wrapped around it.
+        self._call: nn.Module = module
         self._strategy = strategy
         self._stream = stream
         self._autocast = strategy.autocast(precision)
@@ -48,17 +47,12 @@ class LoopSession:
     @property
     def global_step(self) -> int:
         """Number of completed training steps."""
-        return self._module.global_step
+        return self._call_state.global_step
 
     @property
     def module(self) -> nn.Module:
         """The model."""
         return self._module
-
-    @property
-    def call(self) -> nn.Module:
-        """The model as the strategy placed it."""
-        return self._call
 
     @property
     def spec(self) -> EstimatorSpec | None:
@@ -99,6 +93,16 @@ class LoopSession:
 
     def loss_was_nan(self) -> bool:
         """Only training watches the loss."""
+        return False
+
+    def wait_for_save(self) -> None:
+        """Only training saves."""
+
+    def check_saving(self) -> None:
+        """Only training saves."""
+
+    def agree_to_save(self, due: bool) -> bool:  # noqa: ARG002
+        """Only training saves."""
         return False
 
     def save(self, store: CheckpointStore) -> str:  # noqa: ARG002

@@ -37,7 +37,7 @@ def train(session: TrainingSession, hooks: Sequence[SessionRunHook]) -> None:
     places = {id(hook): index for index, hook in enumerate(before)}
     # A hook without a before_run of its own gets the answer to no question, which stands at the end.
     indices = [places.get(id(hook), len(before)) for hook in after]
-    while not context.stop_requested:
+    while not session.stops(context.stop_requested):
         requests = [hook.before_run(context) for hook in before]
         left = session.steps_to_run()
         while left > 1 and session.step(_without_fetches(requests)):
@@ -50,6 +50,7 @@ def train(session: TrainingSession, hooks: Sequence[SessionRunHook]) -> None:
             hook.after_run(context, values[index])
     for hook in hooks:
         hook.end(session)
+    session.close()
 
 
 def _without_fetches(requests: Sequence[SessionRunArgs | None]) -> list[SessionRunArgs | None]:

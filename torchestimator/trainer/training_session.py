@@ -1,15 +1,16 @@
 """The state of a training, and its step."""
 
-import base64
-import random
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from torchestimator.capture.errors import CaptureError
+from torchestimator.checkpoint.background_saver import BackgroundSaver
+from torchestimator.checkpoint.folders import checkpoint_name
+from torchestimator.checkpoint.group import ALONE, Group
 from torchestimator.checkpoint.reader import Checkpoint
 from torchestimator.checkpoint.store import CheckpointStore
 from torchestimator.config import RunConfig
@@ -23,10 +24,13 @@ from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, Strategy
 from torchestimator.strings import StringTensor
 from torchestimator.train_op.optimization import Optimization
+from torchestimator.train_op.unit import own_part
 from torchestimator.trainer.fetch import StepValues
 from torchestimator.trainer.first_batch import FirstBatch
 from torchestimator.trainer.interruption import Interruption
+from torchestimator.trainer.random_states import random_states, restore_random_states
 from torchestimator.trainer.session import LoopSession
+from torchestimator.trainer.stand_in import StandIn
 from torchestimator.trainer.step_capture import StepCapture
 
 
@@ -47,12 +51,12 @@ class TrainingSession(LoopSession):
         module: ModelFnModule,
         train_op: Any,
         strategy: Strategy,
-        stream: FirstBatch,
+        stream: FirstBatch | StandIn,
         config: RunConfig,
         interruption: Interruption,
     ) -> None:
         precision = config.precision
-        super().__init__(module, strategy.place(module), strategy, stream, precision)
+        super().__init__(module, strategy, stream, precision)
         self._first_batch = stream
         self._optimization = Optimization(train_op, module, strategy.backward, strategy.scaler(precision))
         self._weighs_batches = self._optimization.weighs_batches
@@ -77,6 +81,10 @@ class TrainingSession(LoopSession):
         self._learnt: Batch | None = None
         self._saved: Checkpoint | None = None
         self._store: CheckpointStore | None = None
+        self._saves_in_background = config.async_checkpoints
+        self._background: BackgroundSaver | None = None
+        self._is_writing = False
+        self._step_of_write = 0
 
     @property
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
@@ -136,6 +144,37 @@ class TrainingSession(LoopSession):
         interruption.release()
         return True
 
+    @property
+    def model(self) -> ModelFnModule:
+        """The model, with all that the loops need of it."""
+        return self._module
+
+    @property
+    def is_together(self) -> bool:
+        """Whether an exception that ends the loop does so on all processes, after the same step."""
+        return True
+
+    def stops(self, requested: bool) -> bool:
+        """Whether the loop ends now.
+
+        Args:
+            requested: whether a hook has asked to stop.
+        """
+        return requested
+
+    def agree_to_save(self, due: bool) -> bool:
+        """Whether a checkpoint is to be written now; see `Session.agree_to_save`."""
+        return due
+
+    def check_saving(self) -> None:
+        """Raises the error of a checkpoint that could not be written in the background."""
+        if self._background is not None:
+            self._background.check()
+
+    def close(self) -> None:
+        """Called after a clean end, when all hooks have ended too."""
+        self.end_saving()
+
     def finish(self) -> None:
         """Called when the input has ended: applies the gradients of a partly filled accumulation window.
 
@@ -191,8 +230,8 @@ class TrainingSession(LoopSession):
         interruption = self._interruption
         interruption.held = True
         try:
-            path = store.save(self.global_step, self._model_tensors(), self._optimization.slots(), self._document())
-            self._saved, self._store = Checkpoint(path), store
+            path = self._write(store)
+            self._saved, self._store = None if self._is_writing else Checkpoint(path), store
         except BaseException:
             interruption.drop()
             raise
@@ -201,6 +240,7 @@ class TrainingSession(LoopSession):
 
     def saved(self) -> Checkpoint | None:
         """The checkpoint that holds exactly the present state, if there is one."""
+        self.wait_for_save()
         saved = self._saved
         if saved is None or saved.step != self.global_step or not self.can_save() or saved.was_replaced():
             return None
@@ -216,7 +256,8 @@ class TrainingSession(LoopSession):
         Raises:
             ValueError: the checkpoint is of another model or of other optimizers.
         """
-        slots = {name: torch.empty(shape, dtype=dtype) for name, (dtype, shape) in checkpoint.optimizer_shapes.items()}
+        shapes = checkpoint.optimizer_shapes
+        slots = {name: self._empty_slot(name, dtype, shape) for name, (dtype, shape) in shapes.items()}
         checkpoint.load(self._model_tensors(), slots)
         state = checkpoint.state
         is_converted = "optimization" not in state
@@ -229,9 +270,17 @@ class TrainingSession(LoopSession):
         self._module.global_step = checkpoint.step
         self._saved = checkpoint
         if not is_converted:
-            self._hook_states = state["hooks"]
             self._saved_choice = state["capture"]
-            _set_random_states(self._strategy, state["random"])
+            self._restore_own(state)
+
+    def _restore_own(self, state: dict[str, Any]) -> None:
+        """Puts back the part of the state that belongs to this process."""
+        self._hook_states = state["hooks"]
+        restore_random_states(self._strategy, state["random"])
+
+    def _empty_slot(self, name: str, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:  # noqa: ARG002
+        """Memory for a slot that is read from a checkpoint."""
+        return torch.empty(tuple(shape), dtype=dtype)
 
     def _learn(self, spec: EstimatorSpec, batch: Batch) -> None:
         optimization = self._optimization
@@ -299,11 +348,7 @@ class TrainingSession(LoopSession):
     def _discard_gradients(self) -> None:
         # What this batch has already added to the sums of a window can't be taken out of them again.
         if not self._weighs_batches:
-            for unit in self._optimization.units:
-                unit.release_gradients()
-                unit.window.filled = 0
-                for parameter in unit.parameters:
-                    parameter.grad = None
+            self._optimization.discard()
             self._whole = True
 
     def _refuse_nan_parameters(self) -> None:
@@ -313,13 +358,40 @@ class TrainingSession(LoopSession):
         # A sum is the cheapest way to see a NaN, and all sums are read from the device at once. Infinities may cancel
         # to NaN as well, so the suspects are looked at again.
         with torch.no_grad():
-            suspects = torch.stack([value.sum().float() for value in floating.values()]).isnan().tolist()
-        for (name, value), suspect in zip(floating.items(), suspects, strict=True):
+            own = [own_part(value) for value in floating.values()]
+            suspects = torch.stack([value.sum().float() for value in own]).isnan().tolist()
+        for name, value, suspect in zip(floating, own, suspects, strict=True):
             if suspect and torch.isnan(value).any():
                 raise NanLossDuringTrainingError(
                     f"The parameter {name!r} holds NaN after step {self.global_step}: no checkpoint is written, the "
                     "previous ones stay. Its gradient was NaN although the loss was not."
                 )
+
+    def wait_for_save(self) -> None:
+        """Returns when the latest checkpoint is complete; see `Session.wait_for_save`."""
+        if self._background is not None and self._is_writing:
+            self._background.wait()
+            self._is_writing = False
+            assert self._store is not None
+            self._saved = Checkpoint(os.path.join(self._store.model_dir, checkpoint_name(self._step_of_write)))
+
+    def end_saving(self) -> None:
+        """Called when nothing is saved any more: as `wait_for_save`, and frees the memory that saving took."""
+        if self._background is not None:
+            self.wait_for_save()
+            self._background.close()
+
+    def _write(self, store: CheckpointStore, group: Group = ALONE) -> str:
+        model, slots, document = self._model_tensors(), self._optimization.slots(), self._document()
+        step = self.global_step
+        if not self._saves_in_background:
+            return store.save(step, model, slots, document, group=group)
+        if self._background is None or self._store is not store:
+            self.end_saving()
+            self._background = BackgroundSaver(store, group=group)
+        path = self._background.save(step, model, slots, document)
+        self._is_writing, self._step_of_write = True, step
+        return path
 
     def _model_tensors(self) -> dict[str, Tensor]:
         tensors = self._module.state_dict()
@@ -335,38 +407,21 @@ class TrainingSession(LoopSession):
         return {
             "global_step": self.global_step,
             "optimization": self._optimization.state_dict(),
-            "random": _random_states(self._strategy),
+            "capture": self._capture.state_dict(),
+            **self._own_document(),
+        }
+
+    def _own_document(self) -> dict[str, Any]:
+        """The part of the state that belongs to this process."""
+        return {
+            "random": random_states(self._strategy),
             "hooks": {key: hook.state_dict() for key, hook in self._hooks.items()},  # type: ignore[attr-defined]
             "input": self._first_batch.state_dict(),
-            "capture": self._capture.state_dict(),
         }
 
     def _extra(self) -> dict[str, Any]:
         # As in the original, the step of a loss is the number of steps before it.
         return {**super()._extra(), "step": self.global_step - 1}
-
-
-def _random_states(strategy: Strategy) -> dict[str, Any]:
-    kind, keys, *rest = np.random.get_state(legacy=True)
-    version, words, gauss = random.getstate()
-    return {
-        "torch": {
-            name: base64.b64encode(state.numpy().tobytes()).decode() for name, state in strategy.random_state().items()
-        },
-        "numpy": [kind, base64.b64encode(np.asarray(keys, dtype="<u4").tobytes()).decode(), *rest],
-        "python": [version, base64.b64encode(np.asarray(words, dtype="<u4").tobytes()).decode(), gauss],
-    }
-
-
-def _set_random_states(strategy: Strategy, states: dict[str, Any]) -> None:
-    encoded = states["torch"]
-    strategy.set_random_state(
-        {name: torch.frombuffer(bytearray(base64.b64decode(encoded[name])), dtype=torch.uint8) for name in encoded}
-    )
-    kind, keys, *rest = states["numpy"]
-    np.random.set_state((kind, np.frombuffer(base64.b64decode(keys), dtype="<u4"), *rest))
-    version, words, gauss = states["python"]
-    random.setstate((version, tuple(np.frombuffer(base64.b64decode(words), dtype="<u4").tolist()), gauss))
 
 
 def _asks_only_for_loss(fetches: Any) -> bool:

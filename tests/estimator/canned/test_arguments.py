@@ -8,18 +8,7 @@ import torchestimator as te
 from tests.estimator.canned.training import DEEP, LEVELS, LINEAR, input_of, losses, weights
 from tests.models import config
 from torchestimator.checkpoint import Checkpoint
-from torchestimator.estimator.canned.arguments import check_head, feature_cache, layer_sizes, whole_number
-
-
-def test_features_are_given_to_columns():
-    x = torch.ones(2)
-    assert feature_cache({"x": x}).raw("x") is x
-
-
-@pytest.mark.parametrize("features", [torch.ones(2), [torch.ones(2)], None])
-def test_features_without_names_are_refused(features):
-    with pytest.raises(TypeError, match=rf"Received: {type(features).__name__}. Let input_fn give"):
-        feature_cache(features)
+from torchestimator.estimator.canned.arguments import check_head, layer_sizes, whole_number
 
 
 def test_heads():

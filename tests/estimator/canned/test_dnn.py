@@ -280,9 +280,8 @@ def test_a_wrong_head():
     ],
 )
 def test_columns_that_are_no_numbers(columns, message, tmp_path):
-    estimator = te.DNNClassifier([2], columns, tmp_path, config=config())
     with pytest.raises(TypeError, match=message):
-        estimator.train(input_of("binary"), steps=1)
+        te.DNNClassifier([2], columns, tmp_path, config=config())
 
 
 def test_labels_that_are_no_classes(tmp_path):

@@ -87,3 +87,13 @@ def test_a_batch_of_one_gives_the_bias():
     torch.testing.assert_close(outputs, torch.tensor([[4.0, 5.0]]), atol=1e-5, rtol=0)
     outputs.sum().backward()
     assert layer.bias.grad.tolist() == [1.0, 1.0]
+
+
+def test_a_batch_without_examples_leaves_the_moving_averages():
+    layer = BatchNormalization(3)
+    layer(torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]]))
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    found = layer(torch.zeros(0, 3))
+    assert found.shape == (0, 3)
+    found.sum().backward()
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())

@@ -150,6 +150,10 @@ def test_what_is_no_logit_function():
         call_logit_fn("linear", {"x": X}, TRAIN)
 
 
+WORDS = te.feature_column.categorical_column_with_hash_bucket("word", 5)
+SEQUENCE = te.feature_column.sequence_categorical_column_with_hash_bucket("words", 5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -160,6 +164,7 @@ def test_what_is_no_logit_function():
         ({"feature_columns": []}, ValueError, "`feature_columns` must have one or more columns"),
         ({"feature_columns": None}, TypeError, "`feature_columns` must be a list of feature columns"),
         ({"feature_columns": ["x"]}, TypeError, r"Received: 'x'. For numbers write: numeric_column\('x'\)"),
+        ({"feature_columns": [WORDS]}, TypeError, r"DenseFeatures takes numbers, .* Write: embedding_column"),
         ({"activation_fn": "relu"}, TypeError, "`activation_fn` must be a function such as torch.relu"),
         ({"dropout": 1.0}, ValueError, "`dropout` must be a number at least 0 and below 1. Received: 1.0"),
         ({"dropout": "0.5"}, ValueError, "Received: '0.5'"),
@@ -176,6 +181,7 @@ def test_wrong_arguments_of_a_network(arguments, error, message):
     [
         ({"units": True}, ValueError, "`units` must be whole numbers above 0. Received: True"),
         ({"feature_columns": {}}, TypeError, "`feature_columns` must be a list of feature columns"),
+        ({"feature_columns": [SEQUENCE]}, TypeError, "LinearModel takes columns of single examples"),
         ({"sparse_combiner": "max"}, ValueError, "`sparse_combiner` must be one of .* Received: 'max'"),
     ],
 )

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 
 from torchestimator import optim
 from torchestimator.config import RunConfig
-from torchestimator.estimator.canned.arguments import check_head, feature_cache
+from torchestimator.estimator.canned.arguments import check_head
 from torchestimator.estimator.canned.logits import Activation, dnn_logit_fn_builder
 from torchestimator.estimator.estimator import Estimator
 from torchestimator.estimator.warm_start import WarmStartSettings
+from torchestimator.feature_column.transformation import FeatureTransformationCache
 from torchestimator.head import Head, RegressionHead, binary_or_multi_class_head
 from torchestimator.head.reduction import SUM_OVER_BATCH_SIZE
 from torchestimator.model.frame import name_scope
@@ -65,7 +66,7 @@ class DNNEstimator(Estimator):
 
         def model_fn(features: Any, labels: Any, mode: str) -> EstimatorSpec:
             with name_scope(SCOPE):
-                logits = logit_fn(feature_cache(features), mode)
+                logits = logit_fn(FeatureTransformationCache(features), mode)
             return head.create_estimator_spec(features, mode, logits, labels, optimizer_fn)
 
         super().__init__(model_fn, model_dir, config, warm_start_from=warm_start_from)

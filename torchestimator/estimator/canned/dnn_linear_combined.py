@@ -10,7 +10,7 @@ from torch import Tensor
 from torchestimator import optim
 from torchestimator.config import RunConfig
 from torchestimator.estimator.canned import dnn, linear
-from torchestimator.estimator.canned.arguments import check_head, feature_cache, layer_sizes
+from torchestimator.estimator.canned.arguments import check_head, layer_sizes
 from torchestimator.estimator.canned.logits import (
     Activation,
     dnn_logit_fn_builder,
@@ -21,6 +21,7 @@ from torchestimator.estimator.estimator import Estimator
 from torchestimator.estimator.warm_start import WarmStartSettings
 from torchestimator.feature_column.embedding_lookup import Combiner
 from torchestimator.feature_column.layer import checked_columns
+from torchestimator.feature_column.transformation import FeatureTransformationCache
 from torchestimator.head import Head, RegressionHead, binary_or_multi_class_head
 from torchestimator.head.reduction import SUM_OVER_BATCH_SIZE
 from torchestimator.mode_keys import ModeKeys
@@ -96,7 +97,7 @@ class DNNLinearCombinedEstimator(Estimator):
             return parts[0] if len(parts) == 1 else group(*parts)
 
         def model_fn(features: Any, labels: Any, mode: str) -> EstimatorSpec:
-            shared = feature_cache(features)
+            shared = FeatureTransformationCache(features)
             logits: Tensor | None = None
             if deep is not None:
                 with name_scope(dnn.SCOPE):

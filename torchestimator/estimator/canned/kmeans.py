@@ -10,7 +10,6 @@ from torch import Tensor
 
 from torchestimator import metrics, summary
 from torchestimator.config import RunConfig
-from torchestimator.estimator.canned.arguments import feature_cache
 from torchestimator.estimator.canned.clusters import (
     COSINE,
     KMEANS_PLUS_PLUS,
@@ -23,6 +22,7 @@ from torchestimator.estimator.canned.clusters import (
 from torchestimator.estimator.estimator import Estimator
 from torchestimator.export.outputs import DEFAULT_SERVING_SIGNATURE, PredictOutput
 from torchestimator.feature_column import DenseFeatures
+from torchestimator.feature_column.transformation import FeatureTransformationCache
 from torchestimator.hooks.hook import SessionRunArgs, SessionRunContext, SessionRunHook, SessionRunValues
 from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.frame import get_module
@@ -202,7 +202,7 @@ def _points(features: Any, feature_columns: Any) -> Tensor:
     if feature_columns is not None:
         layer = get_module("input_layer", lambda: DenseFeatures(feature_columns))
         # Centres are found, not learnt by gradients; neither are the columns' embeddings.
-        return layer(feature_cache(features)).detach()  # type: ignore[no-any-return]
+        return layer(FeatureTransformationCache(features)).detach()  # type: ignore[no-any-return]
     if isinstance(features, Mapping):
         parts = [_matrix(features[key], f"feature {key!r}") for key in sorted(features)]
         return torch.cat([part if part.dim() == 2 else part.unsqueeze(1) for part in parts], 1)

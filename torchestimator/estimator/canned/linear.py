@@ -8,13 +8,14 @@ from torch import Tensor
 
 from torchestimator import optim
 from torchestimator.config import RunConfig
-from torchestimator.estimator.canned.arguments import check_head, feature_cache
+from torchestimator.estimator.canned.arguments import check_head
 from torchestimator.estimator.canned.linear_sdca import LinearSDCA
 from torchestimator.estimator.canned.logits import linear_logit_fn_builder, record_linear_summaries
 from torchestimator.estimator.estimator import Estimator
 from torchestimator.estimator.warm_start import WarmStartSettings
 from torchestimator.feature_column.embedding_lookup import Combiner
 from torchestimator.feature_column.layer import checked_columns
+from torchestimator.feature_column.transformation import FeatureTransformationCache
 from torchestimator.head import Head, RegressionHead, binary_or_multi_class_head
 from torchestimator.head.reduction import SUM_OVER_BATCH_SIZE
 from torchestimator.mode_keys import ModeKeys
@@ -67,7 +68,7 @@ class LinearEstimator(Estimator):
             optimizer_fn = optim.get(optimizer, default_rates.LINEAR)
 
         def model_fn(features: Any, labels: Any, mode: str) -> EstimatorSpec:
-            cache = feature_cache(features)
+            cache = FeatureTransformationCache(features)
             with name_scope(SCOPE):
                 logits: Tensor = logit_fn(cache)
             if mode == ModeKeys.TRAIN:

@@ -12,9 +12,10 @@ from torchestimator import summary
 from torchestimator.estimator.canned.arguments import layer_sizes, whole_number
 from torchestimator.estimator.canned.layers import BatchNormalization, Dense
 from torchestimator.feature_column import DenseFeatures, LinearModel
+from torchestimator.feature_column.dense_features import dense_columns
 from torchestimator.feature_column.embedding import check_combiner
 from torchestimator.feature_column.embedding_lookup import Combiner
-from torchestimator.feature_column.layer import checked_columns
+from torchestimator.feature_column.linear_model import linear_columns
 from torchestimator.mode_keys import ModeKeys
 from torchestimator.model.arguments import named_arguments
 from torchestimator.model.frame import get_module, name_scope
@@ -38,7 +39,7 @@ def linear_logit_fn_builder(
     Returns:
         Function of features that returns logits [batch, units]; it asks for the module "linear_model".
     """
-    columns = checked_columns(feature_columns)
+    columns = linear_columns(feature_columns)
     units = whole_number(units, "units")
     check_combiner(sparse_combiner, "sparse_combiner")
 
@@ -77,7 +78,7 @@ def dnn_logit_fn_builder(
         raise ValueError(
             "`input_layer_partitioner` has no counterpart: tables are not cut into parts. Remove the argument."
         )
-    columns = checked_columns(feature_columns)
+    columns = dense_columns(feature_columns)
     units = whole_number(units, "units")
     sizes = layer_sizes(hidden_units)
     if dropout is not None and not (isinstance(dropout, Real) and 0 <= dropout < 1):

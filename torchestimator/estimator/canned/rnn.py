@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torchestimator import optim
 from torchestimator.config import RunConfig
-from torchestimator.estimator.canned.arguments import check_head, feature_cache
+from torchestimator.estimator.canned.arguments import check_head
 from torchestimator.estimator.canned.layers import Dense
 from torchestimator.estimator.canned.recurrent_cells import (
     GRUCell,
@@ -99,7 +99,9 @@ class RNNEstimator(Estimator):
         optimizer_fn = optim.get(optimizer, default_rates.RNN, default_rates.RNN_CLIPNORM)
 
         def model_fn(features: Any, labels: Any, mode: str) -> EstimatorSpec:
-            inputs, lengths = _inputs(feature_cache(features), sequence_feature_columns, context_feature_columns)
+            inputs, lengths = _inputs(
+                FeatureTransformationCache(features), sequence_feature_columns, context_feature_columns
+            )
             outputs = with_a_step(inputs)
             with name_scope(SCOPE):
                 for name, make in layers:

@@ -1,0 +1,230 @@
+"""The same training in Lightning, as its documentation has it: ModelCheckpoint with save_last, `ckpt_path="last"`.
+
+`python -m tests.drills.lightning_program PLAN` trains to the end, from the last checkpoint if there is one, and writes
+what came out to `end.npz`. `... open FOLDER ...` says for each folder what its last checkpoint is. It runs in the
+environment of Lightning, so it imports nothing of this package but the plan and the data.
+"""
+
+import json
+import os
+import random
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.drills.plan import Journal, Plan, Slowness, fill_disk, read_plan
+from tests.drills.reader import BATCH, CLASSES, COLUMNS, Reader, examples
+
+ACCUMULATE = 2
+WIDTH = 64
+
+
+class Net(lightning.LightningModule):
+    """[batch, 16] -> [batch, 4], with dropout, running statistics, Adam and a schedule."""
+
+    def __init__(self, slowness: Slowness) -> None:
+        super().__init__()
+        self._slowness = slowness
+        self.layers = nn.Sequential(
+            nn.Linear(COLUMNS, WIDTH),
+            nn.BatchNorm1d(WIDTH),
+            nn.ReLU(),
+            nn.Dropout(0.3),
+            nn.Linear(WIDTH, WIDTH),
+            nn.ReLU(),
+            nn.Linear(WIDTH, CLASSES),
+        )
+
+    def configure_model(self) -> None:
+        """Where `fit` has large models built."""
+        self._slowness.pass_time("building", 0)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        """Loss of a batch."""
+        x, y = batch
+        self._slowness.pass_time("step", self.global_step * ACCUMULATE)
+        loss = nn.functional.cross_entropy(self.layers(x), y)
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Loss of a batch."""
+        x, y = batch
+        self._slowness.pass_time("evaluation", self.global_step * ACCUMULATE)
+        self.log("val_loss", nn.functional.cross_entropy(self.layers(x), y))
+
+    def configure_optimizers(self) -> Any:
+        """Adam with a schedule by steps."""
+        optimizer = torch.optim.Adam(self.parameters(), lr=0.01)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.995)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class JournalCallback(Callback):
+    """Writes down each step, and brings about what is planned for it."""
+
+    def __init__(self, plan: Plan, journal: Journal, slowness: Slowness) -> None:
+        self._plan = plan
+        self._journal = journal
+        self._slowness = slowness
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Notes where training goes on."""
+        self._journal.note("restored", trainer.global_step * ACCUMULATE)
+        self._misfortune(trainer.global_step * ACCUMULATE)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Notes the step, once its last batch is done."""
+        if (batch_idx + 1) % ACCUMULATE == 0:
+            self._journal.note("step", trainer.global_step * ACCUMULATE)
+            self._misfortune(trainer.global_step * ACCUMULATE)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """The very end of training."""
+        self._slowness.pass_time("end", 0)
+
+    def _misfortune(self, step: int) -> None:
+        if step == self._plan.full_at:
+            fill_disk(self._plan)
+
+
+class RandomStates(Callback):
+    """Saves and restores the random numbers, which Lightning leaves to its user."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of all generators."""
+        kind, keys, *rest = np.random.get_state(legacy=True)
+        numpy_state = [kind, np.asarray(keys).tolist(), *rest]
+        return {"torch": torch.get_rng_state(), "numpy": numpy_state, "python": random.getstate()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keeps them until the first batch: what comes in between draws numbers, too."""
+        self._restored = state_dict
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Puts them back."""
+        restored, self._restored = self._restored, None
+        if restored is not None:
+            torch.set_rng_state(restored["torch"])
+            np.random.set_state(tuple(restored["numpy"]))
+            random.setstate(restored["python"])
+
+    _restored: dict[str, Any] | None = None
+
+
+class NotingCheckpoint(ModelCheckpoint):
+    """ModelCheckpoint that tells the journal."""
+
+    journal: Journal
+    slowness: Slowness
+
+    def _save_checkpoint(self, trainer: Any, filepath: str) -> None:
+        self.slowness.saves_at = trainer.global_step * ACCUMULATE
+        super()._save_checkpoint(trainer, filepath)
+        self.slowness.saves_at = None
+
+    def _save_last_checkpoint(self, trainer: Any, monitor_candidates: Any) -> None:
+        super()._save_last_checkpoint(trainer, monitor_candidates)
+        self.journal.note("saved", trainer.global_step * ACCUMULATE)
+
+
+def main(plan: Plan) -> None:
+    """Trains, and validates if planned."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    journal = Journal(plan.journal)
+    slowness = Slowness(plan, journal)
+    slowness.slow_disk()
+    lightning.seed_everything(3)
+    saver = NotingCheckpoint(
+        plan.folder,
+        filename="{step}",
+        save_last=True,
+        every_n_train_steps=plan.save_steps // ACCUMULATE,
+        save_on_exception=True,
+    )
+    saver.journal, saver.slowness = journal, slowness
+    callbacks: list[Callback] = [JournalCallback(plan, journal, slowness), saver]
+    if plan.helped:
+        callbacks.insert(1, RandomStates())
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_steps=plan.steps // ACCUMULATE,
+        max_epochs=-1,
+        accumulate_grad_batches=ACCUMULATE,
+        gradient_clip_val=1.0,
+        callbacks=callbacks,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        val_check_interval=plan.save_steps if plan.evaluates else None,
+        check_val_every_n_epoch=None if plan.evaluates else 1,
+        limit_val_batches=None if plan.evaluates else 0,
+        default_root_dir=plan.folder,
+    )
+    net = Net(slowness)
+    x, y = (torch.from_numpy(array) for array in examples())
+    dataset = TensorDataset(x, y)
+    train: Any = DataLoader(dataset, BATCH, shuffle=True)
+    if plan.reads or plan.helped:
+        train = Reader(False, plan.reader_fails_at)
+        if not plan.helped:
+            train = DataLoader(_Streamed(train), None)
+    trainer.fit(net, train, DataLoader(dataset, 50) if plan.evaluates else None, ckpt_path="last")
+    _write_end(plan, net, trainer)
+    journal.note("finished", os.getpid())
+
+
+class _Streamed(torch.utils.data.IterableDataset[Any]):
+    """The reader as a dataset that can't tell its position."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def __iter__(self) -> Any:
+        return iter(self._reader)
+
+
+def _write_end(plan: Plan, net: Net, trainer: lightning.Trainer) -> None:
+    tensors = {f"model/{name}": value for name, value in net.state_dict().items()}
+    for index, slots in trainer.optimizers[0].state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": value for name, value in slots.items()}
+    tensors["schedule"] = torch.tensor(trainer.lr_scheduler_configs[0].scheduler.get_last_lr(), dtype=torch.float64)
+    tensors["step"] = torch.tensor(trainer.global_step * ACCUMULATE)
+    path = Path(plan.folder) / "end.npz"
+    with path.open("wb") as file:
+        np.savez(file, **{name: value.detach().numpy() for name, value in tensors.items()})
+
+
+def open_folders(folders: list[str]) -> None:
+    """Prints as JSON, for each folder: the step of its last checkpoint, -1 for none, or the error in opening it."""
+    found: list[int | str] = []
+    for folder in folders:
+        files = sorted(Path(folder).glob("last*.ckpt"), key=lambda path: path.stat().st_mtime)
+        if not files:
+            found.append(-1)
+            continue
+        try:
+            found.append(torch.load(files[-1], weights_only=False)["global_step"] * ACCUMULATE)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+            found.append(f"{type(error).__name__}: {error}"[:200])
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "open":
+        open_folders(sys.argv[2:])
+    else:
+        main(read_plan(sys.argv[1]))

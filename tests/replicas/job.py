@@ -1,0 +1,69 @@
+"""Starts the processes of a job as torchrun does, and collects what they say."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_SECS = 300
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def environment(rank, size, port):
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("TF_CONFIG")},
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def start(module, arguments, size):
+    """The processes, whose output is one text each."""
+    port = free_port()
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            env=environment(rank, size, port),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+
+
+def finish(processes):
+    """Waits for all; returns their exit statuses and what they wrote."""
+    deadline = time.monotonic() + TIMEOUT_SECS
+    outputs = []
+    try:
+        for process in processes:
+            outputs.append(process.communicate(timeout=max(1, deadline - time.monotonic()))[0])
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.returncode for process in processes], outputs
+
+
+def results_of(cases, size):
+    """Runs the cases, one after the other, in a job of that size; returns the results of each process."""
+    statuses, outputs = finish(start("tests.replicas.program", [json.dumps(cases)], size))
+    assert statuses == [0] * size, "\n".join(outputs)
+    lines = [line for output in outputs for line in output.splitlines() if line.startswith("RESULTS ")]
+    by_rank = dict(line.split(" ", 2)[1:] for line in lines)
+    return [json.loads(by_rank[str(rank)]) for rank in range(size)]

@@ -1,0 +1,87 @@
+"""Messages between the processes of a job: small, on the host, and without pickle."""
+
+import datetime
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+TIMEOUT = datetime.timedelta(days=1)
+"""How long one process waits for another: the chief may be at work on a long export. Whether a process is alive is
+told at once by its connection, and whether it does anything by the watchdog."""
+
+_FIRST = 2040
+"""Bytes of a message that travel with its length; longer ones take a second round."""
+
+
+class ControlGroup:
+    """A gloo group of all processes beside the one that gradients use, so that no message meets another.
+
+    Every method is called by all processes, in the same order.
+    """
+
+    def __init__(self) -> None:
+        self._group = dist.new_group(backend="gloo", timeout=TIMEOUT)
+        self._size = dist.get_world_size()
+        self._rank = dist.get_rank()
+
+    def exchange(self, document: Any) -> list[Any]:
+        """Gives every process the documents of all.
+
+        Args:
+            document: JSON values.
+
+        Returns:
+            The documents in the order of the processes.
+        """
+        message = json.dumps(document).encode()
+        first = bytearray(8 + _FIRST)
+        first[:8] = len(message).to_bytes(8, "little")
+        first[8 : 8 + len(message)] = message[:_FIRST]
+        heads = self._gathered(first[: 8 + _FIRST])
+        lengths = [int.from_bytes(head[:8], "little") for head in heads]
+        if max(lengths) <= _FIRST:
+            return [json.loads(head[8 : 8 + length]) for head, length in zip(heads, lengths, strict=True)]
+        whole = self._gathered(message.ljust(max(lengths), b"\0"))
+        return [json.loads(data[:length]) for data, length in zip(whole, lengths, strict=True)]
+
+    def add_up(self, vector: Tensor) -> None:
+        """Adds a vector on the host over all processes, in place."""
+        dist.all_reduce(vector, group=self._group)
+
+    def gather(self, arrays: Sequence[np.ndarray[Any, Any]], shapes: Sequence[Sequence[tuple[str, list[int]]]]) -> Any:
+        """Gives the chief everybody's arrays.
+
+        Args:
+            arrays: this process's.
+            shapes: the dtype and shape of each array, for each process; all processes know all.
+
+        Returns:
+            On the chief the arrays by process; elsewhere None.
+        """
+        if self._rank:
+            for array in arrays:
+                if array.size:
+                    dist.send(torch.from_numpy(np.frombuffer(array.tobytes(), np.uint8).copy()), 0, group=self._group)
+            return None
+        gathered: list[list[np.ndarray[Any, Any]]] = [list(arrays)]
+        for rank in range(1, self._size):
+            received = []
+            for name, shape in shapes[rank]:
+                dtype = np.dtype(name)
+                buffer = np.empty(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize, np.uint8)
+                if buffer.size:
+                    dist.recv(torch.from_numpy(buffer), rank, group=self._group)
+                received.append(buffer.view(dtype).reshape(shape))
+            gathered.append(received)
+        return gathered
+
+    def _gathered(self, data: bytes | bytearray) -> list[bytes]:
+        own = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        all_data = [torch.empty_like(own) for _ in range(self._size)]
+        dist.all_gather(all_data, own, group=self._group)
+        return [each.numpy().tobytes() for each in all_data]

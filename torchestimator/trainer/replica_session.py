@@ -1,0 +1,331 @@
+"""A training of which every process runs a replica, and the step that all of them take together."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchestimator.checkpoint.group import ALONE
+from torchestimator.checkpoint.group import Group as Processes
+from torchestimator.checkpoint.store import CheckpointStore
+from torchestimator.config import RunConfig
+from torchestimator.hooks.hook import SessionRunArgs, SessionRunHook
+from torchestimator.hooks.nan import NanLossDuringTrainingError
+from torchestimator.hooks.stop import StopAtStepHook
+from torchestimator.inputs.batch import batch_size_of
+from torchestimator.model.module import ModelFnModule
+from torchestimator.model.seeds import forked_random
+from torchestimator.spec import EstimatorSpec
+from torchestimator.strategy.replicated import Replicated
+from torchestimator.strategy.strategy import Batch, Strategy
+from torchestimator.train_op.description import Group, Minimize
+from torchestimator.trainer.first_batch import FirstBatch
+from torchestimator.trainer.interruption import Interruption
+from torchestimator.trainer.random_states import restore_random_states
+from torchestimator.trainer.stand_in import StandIn
+from torchestimator.trainer.training_session import TrainingSession
+
+
+class ReplicaFailedError(RuntimeError):
+    """Another process of the job has failed, and this one stops with it."""
+
+
+class Signal(NamedTuple):
+    """What replicas tell each other in each step; every process gets the mean over all."""
+
+    loss: float = 0.0
+    """The loss times the batch's weight for the first optimizer."""
+    batches: float = 0.0
+    """1 with a batch, 0 where the input has ended."""
+    leaves: float = 0.0
+    """1 where a hook has asked to stop."""
+    stops: float = 0.0
+    """1 where SIGINT or SIGTERM has arrived."""
+    failed: float = 0.0
+    """1 where reading a batch has failed, or writing a checkpoint in the background."""
+    saves: float = 0.0
+    """1 where the chief's clock says that a checkpoint is due."""
+
+
+_WEIGHTS = len(Signal._fields)
+"""Where the weights of the batch stand behind the signal, one for each optimizer."""
+
+
+class ReplicaTrainingSession(TrainingSession):
+    """As `TrainingSession`, in step with the other replicas.
+
+    A replica's batch counts by its examples, so that an update is that of one process which sees
+    all replicas' batches as one. A replica whose input has ended repeats its last batch with weight
+    0 until the others' have ended too. What one process finds out (a hook asks to stop, a signal has
+    arrived, the chief's clock says that it is time to save) all of them act on after the same step.
+
+    Args:
+        module: the model, built in TRAIN mode and placed.
+        train_op: what the building call returned.
+        strategy: where it runs.
+        stream: this process's batches.
+        config: the run's settings.
+        interruption: keeps signals out of steps and saves.
+    """
+
+    def __init__(
+        self,
+        module: ModelFnModule,
+        train_op: Any,
+        strategy: Replicated,
+        stream: FirstBatch | StandIn,
+        config: RunConfig,
+        interruption: Interruption,
+    ) -> None:
+        super().__init__(module, train_op, strategy, stream, config, interruption)
+        self._replicas = strategy
+        length = _WEIGHTS + len(self._optimization.units)
+        self._call = strategy.wrap(module, length, self._optimization.is_single)
+        self._has_input = isinstance(stream, FirstBatch)
+        self._last_batch = stream.first
+        self._failure: Exception | None = None
+        self._wants_to_leave = self._wants_to_save = False
+        self._must_leave = self._may_save = self._stops_together = False
+        self._stop_hooks: list[StopAtStepHook] = []
+        self._unread: Callable[[], list[float]] | None = None
+
+    @property
+    def is_together(self) -> bool:
+        """Whether an exception that ends the loop does so on all processes, after the same step."""
+        return self._stops_together
+
+    def plan(self, last_step: int | None) -> None:
+        """See `TrainingSession.plan`. All processes call it when all have made their sessions."""
+        super().plan(last_step)
+        # What counts as 1 must be the same everywhere; with the usual size a full batch's loss stays as it is.
+        self._optimization.share(max(1, *self._strategy.exchange(batch_size_of(self._last_batch.features))))
+
+    def attach(self, hooks: Sequence[SessionRunHook]) -> None:
+        """See `TrainingSession.attach`."""
+        super().attach(hooks)
+        self._stop_hooks = [hook for hook in hooks if isinstance(hook, StopAtStepHook)]
+
+    def stops(self, requested: bool) -> bool:
+        """Whether the loop ends now: at once where all processes know it, else after one more step.
+
+        Args:
+            requested: whether a hook of this process has asked to stop.
+        """
+        if requested and any(self.global_step >= (hook.last_step or torch.inf) for hook in self._stop_hooks):
+            return True
+        self._wants_to_leave = requested
+        return self._must_leave
+
+    def agree_to_save(self, due: bool) -> bool:
+        """What the chief has said in the step before."""
+        self._wants_to_save = due and self.is_chief
+        return self._may_save
+
+    def step(self, requests: Sequence[SessionRunArgs | None]) -> bool:
+        """One step of all replicas.
+
+        Returns:
+            False if no replica had a batch left.
+        """
+        optimization, strategy = self._optimization, self._replicas
+        # Signals wait for the step after which all processes stop: some of them can't save a checkpoint alone.
+        self._interruption.held = True
+        batch = self._read(requests)
+        told = self._signal(batch)
+        self._whole = False
+        strategy.begin_step(told, optimization.update_follows)
+        with ExitStack() as stack:
+            if batch is None:
+                stack.enter_context(self._module.undisturbed())
+                stack.enter_context(forked_random(strategy.device))
+            spec, examples = self._forward(batch)
+            optimization.weigh(told[_WEIGHTS:], spec.train_op, examples)
+            detached = spec.loss.detach()  # type: ignore[union-attr]
+            torch.mul(detached, told[_WEIGHTS], out=told[0])
+            optimization.differentiate(spec.train_op, examples)
+            means, gradients = strategy.reduce_step(optimization.parameters, optimization.gradients)
+        if gradients is not None:
+            optimization.put_gradients(gradients)
+        # On a CPU reading costs nothing. Elsewhere the host does not wait for the device, unless it has nothing to do.
+        values = means.tolist() if means.device.type == "cpu" or batch is None else None
+        if values is not None and not Signal(*values[:_WEIGHTS]).batches:
+            optimization.undo()
+            self._whole = True
+            self._act(values)
+            return False
+        optimization.settle(means[_WEIGHTS:] if values is None else values[_WEIGHTS:])
+        optimization.apply(spec.train_op)
+        weight = means[_WEIGHTS]
+        loss = means[0] / torch.where(weight > 0, weight, 1)  # batches without a single counted term have loss 0
+        torch.maximum(self._watched_loss, loss, out=self._watched_loss)
+        self._take(self._last_batch, spec._replace(loss=loss))
+        self._module.advance()
+        self._learnt = batch
+        self._whole = True
+        strategy.end_step()
+        self._act(self._latest(means) if values is None or strategy.device.type != "cpu" else values)
+        return True
+
+    def finish(self) -> None:
+        """See `TrainingSession.finish`; a partly filled window's gradients are made the same everywhere first."""
+        self._average_window()
+        super().finish()
+        self._interruption.held = True
+
+    def close(self) -> None:
+        """See `TrainingSession.close`; raises signals that arrived in the last step."""
+        super().close()
+        self._interruption.release()
+
+    def check_saving(self) -> None:
+        """See `TrainingSession.check_saving`; all processes hear of it with the next step."""
+
+    def save(self, store: CheckpointStore) -> str:
+        """See `TrainingSession.save`; called on all processes after the same step."""
+        path = super().save(store)
+        self._interruption.held = True
+        return path
+
+    def _read(self, requests: Sequence[SessionRunArgs | None]) -> Batch | None:
+        """The next batch of this process; None where its input has ended or failed."""
+        if not self._has_input:
+            return None
+        batch = None
+        try:
+            batch = self._next_batch(requests)
+        except Exception as error:  # noqa: BLE001 - raised after this step, which the others take
+            self._failure = error
+        if batch is None:
+            self._has_input = False
+        return batch
+
+    def _signal(self, batch: Batch | None) -> Tensor:
+        told = Signal(
+            batches=float(batch is not None),
+            leaves=float(self._wants_to_leave),
+            stops=float(self._interruption.is_pending),
+            failed=float(self._failure is not None or self._could_not_save),
+            saves=float(self._wants_to_save),
+        )
+        weights = [0.0] * len(self._optimization.units)
+        return torch.tensor([*told, *weights], dtype=torch.float32, device=self._strategy.device)
+
+    def _forward(self, batch: Batch | None) -> tuple[EstimatorSpec, int]:
+        """Runs the model, and tells the examples in the batch; without one on the last, which then has no weight."""
+        last = self._last_batch = batch or self._last_batch
+        with self._around_forward():
+            spec: EstimatorSpec = self._call(last.features, last.labels)
+        if batch is not None:
+            return spec, batch_size_of(batch.features)
+        return spec._replace(train_op=_without_weight(spec.train_op)), 0
+
+    def _latest(self, means: Tensor) -> list[float] | None:
+        """The signal of the step before, which the device has copied to the host meanwhile."""
+        unread, self._unread = self._unread, self._replicas.read_later(means)
+        return None if unread is None else unread()
+
+    def _act(self, values: Sequence[float] | None) -> None:
+        if values is None:
+            return
+        told = Signal(*values[:_WEIGHTS])
+        self._must_leave = told.leaves > 0
+        self._may_save = told.saves > 0
+        if told.failed or told.stops:
+            self._stop_together()
+
+    def _stop_together(self) -> None:
+        """Ends the loop with an exception on all processes."""
+        could_not_save = self._strategy.exchange(self._could_not_save)
+        failures = self._strategy.exchange(None if self._failure is None else repr(self._failure))
+        self._stops_together = True
+        if any(could_not_save):
+            self.wait_for_save()
+        if self._failure is not None:
+            raise self._failure
+        for rank, failure in enumerate(failures):
+            if failure is not None:
+                raise ReplicaFailedError(f"Process {rank} could not read its next batch: {failure}")
+        self._interruption.release()
+        raise SystemExit(TERMINATED)
+
+    @property
+    def _could_not_save(self) -> bool:
+        return self._background is not None and self._background.failed
+
+    def _average_window(self) -> None:
+        if self._optimization.is_accumulating:
+            optimization = self._optimization
+            optimization.put_gradients(self._replicas.average(optimization.parameters, optimization.gradients))
+
+    def _refuse_nan_parameters(self) -> None:
+        message = None
+        try:
+            super()._refuse_nan_parameters()
+        except NanLossDuringTrainingError as error:
+            message = str(error)
+        for each in self._strategy.exchange(message):
+            if each is not None:
+                raise NanLossDuringTrainingError(each)
+
+    def _write(self, store: CheckpointStore, group: Processes = ALONE) -> str:  # noqa: ARG002 - a replica is not alone
+        self._average_window()
+        self._replicas.share_buffers(self._module)
+        return super()._write(store, self._replicas)
+
+    def _document(self) -> dict[str, Any]:
+        own = self._strategy.exchange(self._own_document())
+        return {**super()._document(), "replicas": own[1:]} if self.is_chief else {}
+
+    def _restore_own(self, state: dict[str, Any]) -> None:
+        own = own_part(state, self.rank, self._strategy.num_replicas)
+        self._hook_states = own["hooks"]
+        # A replica that the checkpoint does not know goes on with random numbers of its own.
+        if self.rank <= len(state.get("replicas", ())):
+            restore_random_states(self._strategy, own["random"])
+
+    def _empty_slot(self, name: str, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+        parameter = self._optimization.parameter_of(name)
+        if parameter is not None and parameter.shape == torch.Size(shape):
+            return torch.empty_like(parameter, dtype=dtype)  # in the parts in which a strategy has laid it out
+        return super()._empty_slot(name, dtype, shape)
+
+
+TERMINATED = 143
+"""Exit status of processes that stop because another one of the job was told to: that of SIGTERM."""
+
+
+def own_part(state: dict[str, Any], rank: int, num_replicas: int) -> dict[str, Any]:
+    """The part of a checkpoint's state that belongs to one process: random numbers, hooks, the input's position.
+
+    Where the checkpoint was written by another number of processes, that is the chief's: inputs that
+    all processes share have one position.
+    """
+    replicas: list[dict[str, Any]] = [state, *state.get("replicas", ())]
+    return replicas[rank] if len(replicas) == num_replicas else state
+
+
+def training_session(
+    module: ModelFnModule,
+    train_op: Any,
+    strategy: Strategy,
+    stream: FirstBatch | StandIn,
+    config: RunConfig,
+    interruption: Interruption,
+) -> TrainingSession:
+    """The session of a training: of one process, or of one replica.
+
+    Arguments are those of `TrainingSession`.
+    """
+    if isinstance(strategy, Replicated):
+        return ReplicaTrainingSession(module, train_op, strategy, stream, config, interruption)
+    assert isinstance(stream, FirstBatch)
+    interruption.watch_children()
+    return TrainingSession(module, train_op, strategy, stream, config, interruption)
+
+
+def _without_weight(train_op: Any) -> Any:
+    if isinstance(train_op, Group):
+        return Group(tuple(map(_without_weight, train_op.train_ops)))
+    return train_op._replace(loss_weight=0.0) if isinstance(train_op, Minimize) else train_op
