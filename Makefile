@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-peers setup-triton demo test test-triton lint format bench clean
+.PHONY: help setup setup-peers setup-triton demo test test-triton drills lint format bench clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ test: setup  ## Run the tests
 
 test-triton: setup .venv-triton/.installed  ## Ask the real Triton server for answers of real exports
 	$(BIN)/python -m pytest -m triton tests/triton
+
+drills: setup  ## Strike trainings with failures and compare how they end; DRILLS=--help shows options
+	$(BIN)/python -m tests.drills $(DRILLS)
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Settings of all tests: one thread, which tiny tensors are faster on, by far on a busy machine; one compile cache."""
 
 import os
+import signal
 
 import pytest
 import torch
@@ -10,6 +11,10 @@ from torchestimator.capture.compiler import CACHE_VARIABLE
 # The processes that tests start compute with one thread as well, to the same last bit.
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
+
+# A shell starts what runs in its background with SIGINT ignored, and then Ctrl-C could not be tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

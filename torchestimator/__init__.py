@@ -74,9 +74,7 @@ from torchestimator.train_op.description import group, minimize
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "DDP",
-    "FSDP",
+__all__ = [  # noqa: RUF022 (plain order everywhere)
     "BaselineClassifier",
     "BaselineEstimator",
     "BaselineRegressor",
@@ -85,6 +83,7 @@ __all__ = [
     "CheckpointDamagedError",
     "CheckpointSaverHook",
     "CheckpointSaverListener",
+    "DDP",
     "DNNClassifier",
     "DNNEstimator",
     "DNNLinearCombinedClassifier",
@@ -95,6 +94,7 @@ __all__ = [
     "EstimatorSpec",
     "EvalSpec",
     "Exporter",
+    "FSDP",
     "FeedFnHook",
     "FinalExporter",
     "FinalOpsHook",

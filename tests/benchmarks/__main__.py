@@ -9,10 +9,12 @@ from types import ModuleType
 
 from tests.benchmarks import (
     bench_checkpoint,
+    bench_checkpoint_saving,
     bench_evaluate,
     bench_inputs,
     bench_models,
     bench_predict,
+    bench_replicas,
     bench_serving,
     bench_start,
     bench_step,
@@ -30,6 +32,8 @@ BENCHMARKS: dict[str, ModuleType] = {
     "evaluate": bench_evaluate,
     "serving": bench_serving,
     "checkpoint": bench_checkpoint,
+    "saving": bench_checkpoint_saving,
+    "replicas": bench_replicas,
     "inputs": bench_inputs,
     "start": bench_start,
 }

@@ -50,6 +50,8 @@ AIMS = {
     "checkpoint restore, cold": Aim(0.8, at_least=True),
     "checkpoint restore, warm": Aim(0.8, at_least=True),
     "checkpoint restore, extra memory": Aim(0.1),
+    "background save, stall against the copy": Aim(1.2),
+    "two processes, step against the bare DDP loop": Aim(1.05),
     "numpy_input_fn, shuffled": Aim(5 * MEGA, at_least=True),
     "fingerprint64, S8": Aim(10 * MEGA, at_least=True),
     "fingerprint64, U8": Aim(10 * MEGA, at_least=True),

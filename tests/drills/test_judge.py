@@ -135,6 +135,7 @@ def test_a_drill_that_breaks_is_a_bad_trial(trainings):
 def test_the_exit_status_tells_of_bad_trials(monkeypatch, capsys, trials, status):
     monkeypatch.setattr(program, "DRILLS", {"kill": drill_of(*trials)})
     monkeypatch.setattr("sys.argv", ["drills", "--short"])
+    monkeypatch.setattr(program.logging.getLogger("torchestimator"), "level", 0)  # what it sets is put back
     assert program.main() == status
     assert ("failed: kill" in capsys.readouterr().out) == bool(status)
 

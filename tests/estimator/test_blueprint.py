@@ -9,6 +9,7 @@ from tests.models import config, linear_data, linear_input, linear_model_fn, mes
 from torchestimator.checkpoint import Checkpoint, CheckpointStore
 from torchestimator.estimator.blueprint import Blueprint
 from torchestimator.strategy.single_device import SingleDevice
+from torchestimator.strategy.watchdog import Watchdog
 
 
 def blueprint(model_fn=linear_model_fn):
@@ -19,6 +20,7 @@ def blueprint(model_fn=linear_model_fn):
         seed=1,
         strategy=SingleDevice("cpu"),
         warm_start=None,
+        watchdog=Watchdog(None, "nowhere"),
     )
 
 

@@ -18,8 +18,8 @@ def spec(**hooks):
     return te.EstimatorSpec("train", loss=loss, train_op=lambda: None, **hooks)
 
 
-def hooks_of(tmp_path, settings, user_hooks=(), stop=None, given=None):
-    return training_hooks(config(**settings), CheckpointStore(tmp_path), given or spec(), user_hooks, stop)
+def hooks_of(tmp_path, settings, user_hooks=(), stop=None, given=None, is_chief=True):
+    return training_hooks(config(**settings), CheckpointStore(tmp_path), given or spec(), user_hooks, stop, is_chief)
 
 
 def names(*arguments, **more):
@@ -27,6 +27,12 @@ def names(*arguments, **more):
 
 
 ALL = {"save_checkpoints_steps": 5, "save_summary_steps": 5, "log_step_count_steps": 5}
+
+
+def test_other_processes_than_the_chief_save_and_stop_with_it_and_report_nothing(tmp_path):
+    given = spec(training_chief_hooks=[te.FinalOpsHook("loss")], training_hooks=[te.FinalOpsHook("loss")])
+    found = names(tmp_path, {**ALL, "progress_bar": True}, [Mine()], te.StopAtStepHook(1), given, is_chief=False)
+    assert found == ["CheckpointSaverHook", "Mine", "StopAtStepHook", "NanTensorHook", "FinalOpsHook"]
 
 
 def test_all_of_them_in_their_order(tmp_path):

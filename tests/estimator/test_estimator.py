@@ -137,7 +137,7 @@ def test_a_config_of_an_evaluator_does_not_train(tmp_path, monkeypatch):
     cluster = '{"cluster": {"chief": ["a:1"], "worker": ["b:1"]}, "task": {"type": "evaluator", "index": 0}}'
     monkeypatch.setenv("TF_CONFIG", cluster)
     estimator = linear_estimator(tmp_path)
-    with pytest.raises(ValueError, match="'evaluator' of its cluster"):
+    with pytest.raises(ValueError, match="the evaluator of its cluster"):
         estimator.train(linear_input(), steps=1)
 
 

@@ -63,11 +63,14 @@ def test_losses_metrics_predictions_and_checkpoints_are_those_of_one_process(job
         one, other = Checkpoint(tmp_path / str(index)), Checkpoint(case["folder"])
         assert one.step == other.step
         assert one.model_shapes == other.model_shapes
-        assert one.optimizer_shapes == other.optimizer_shapes
+        assert one.optimizer_shapes.keys() == other.optimizer_shapes.keys()
         for name in one.model_shapes:
             assert close(one.read_model(name).tolist(), other.read_model(name).tolist()), (case, name)
         for name in one.optimizer_shapes:
-            assert close(one.read_optimizer(name).tolist(), other.read_optimizer(name).tolist()), (case, name)
+            slot, replicated = one.read_optimizer(name), other.read_optimizer(name)
+            if replicated.dim() > slot.dim():
+                replicated = replicated.mean(0)  # gradients that wait for an update are each replica's own
+            assert close(slot.tolist(), replicated.tolist()), (case, name)
 
 
 def test_any_number_of_processes_goes_on_from_any_checkpoint(job, tmp_path):

@@ -47,6 +47,7 @@ def test_an_incomplete_environment_is_refused(monkeypatch):
 def test_a_cluster_trains_data_parallel_and_its_evaluator_alone(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": CLUSTER, "task": {"type": "worker", "index": 0}}))
     assert isinstance(resolve_strategy(te.RunConfig()), te.DDP)
-    assert isinstance(resolve_strategy(te.RunConfig(strategy=te.SingleDevice("cpu"))), te.SingleDevice)
+    with pytest.raises(ValueError, match="is for one process, and this is process 1 of 2"):
+        resolve_strategy(te.RunConfig(strategy=te.SingleDevice("cpu")))
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": CLUSTER, "task": {"type": "evaluator", "index": 0}}))
     assert isinstance(resolve_strategy(te.RunConfig()), te.SingleDevice)

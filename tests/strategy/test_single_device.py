@@ -50,10 +50,11 @@ def test_one_replica_is_the_chief_and_reads_everything(cpu):
     assert (cpu.rank, cpu.num_replicas, cpu.is_chief) == (0, 1, True)
     context = cpu.input_context()
     assert (context.num_input_pipelines, context.input_pipeline_id) == (1, 0)
-    assert [cpu.agree(flag) for flag in (True, False)] == [True, False]
-    assert cpu.barrier() is None
-    module = torch.nn.Linear(1, 1)
-    assert cpu.place(module) is module
+    assert cpu.exchange({"step": 3}) == [{"step": 3}]
+    module = torch.nn.BatchNorm1d(1)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    assert cpu.place(module) is cpu.share_buffers(module) is None
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("bf16", torch.bfloat16), ("16", torch.float16)])

@@ -55,4 +55,13 @@ def test_the_loops_use_nothing_but_the_contract(tmp_path):
         list(estimator.predict(restless_input(num_epochs=1)))
         estimator.predictor()({"x": torch.ones(2, 3)})
     assert contents(tmp_path / "own") == contents(tmp_path / "single")
-    assert strategy.called >= {"setup", "place", "stream", "backward", "end_step", "to_host", "reduce", "random_state"}
+    assert strategy.called >= {
+        "setup",
+        "place",
+        "stream",
+        "backward",
+        "end_step",
+        "to_host",
+        "exchange",
+        "random_state",
+    }

@@ -134,11 +134,19 @@ def test_the_death_of_a_child_waits_for_the_end_of_the_step(child_handler):
     assert signal.getsignal(signal.SIGCHLD) is child_handler
 
 
+@pytest.fixture
+def no_child_handler():
+    """A DataLoader of another test may have left one of its own."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("no_child_handler")
 def test_a_child_that_nobody_watches_is_left_alone():
-    before = signal.getsignal(signal.SIGCHLD)
     with Interruption() as interruption:
         interruption.watch_children()
-        assert signal.getsignal(signal.SIGCHLD) == before
+        assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL
 
 
 def test_a_handler_that_is_set_meanwhile_stays(own_handler):

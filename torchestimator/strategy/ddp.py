@@ -100,6 +100,15 @@ class DDP(Replicated):
             changed[index] = gradient
         return mean, changed
 
+    def stack(self, value: Tensor) -> Tensor:
+        """See `Replicated.stack`: gradients that wait for an update are each replica's own."""
+        # Over half a second of loading, for a checkpoint in the middle of an accumulation window.
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.tensor import DTensor, Shard
+
+        mesh = init_device_mesh(self._kind, (self.num_replicas,))
+        return DTensor.from_local(value[None], mesh, [Shard(0)], run_check=False)
+
     def average(
         self, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]
     ) -> Sequence[Tensor | None]:

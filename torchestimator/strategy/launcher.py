@@ -46,8 +46,8 @@ def start_workers(num_devices: int) -> NoReturn:
         RuntimeError: this process can't start others like itself, or is one of them.
         ValueError: there are not so many CUDA devices.
     """
-    command = _own_command()
     _check_place(num_devices)
+    command = _own_command()
     if torch.cuda.is_available() and torch.cuda.device_count() < num_devices:
         raise ValueError(
             f"`num_devices` is more than the CUDA devices of this machine, {torch.cuda.device_count()}. "

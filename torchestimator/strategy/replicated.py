@@ -1,7 +1,5 @@
 """What all ways of running a process per device have in common."""
 
-import atexit
-import datetime
 import logging
 import math
 import os
@@ -15,12 +13,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from torchestimator.cluster import process_group_plan
 from torchestimator.inputs.input_context import InputContext
 from torchestimator.inputs.iterator import InputIterator
 from torchestimator.log import LOG
 from torchestimator.metrics.metric import Metric, pack_states, unpack_states
 from torchestimator.strategy.control_group import ControlGroup
+from torchestimator.strategy.process_group import join_process_group
 from torchestimator.strategy.single_device import SingleDevice
 from torchestimator.strategy.strategy import BatchStream, Strategy
 
@@ -161,6 +159,13 @@ class Replicated(Strategy):
         self.control.add_up(vector)
         unpack_states(metrics.values(), vector)
 
+    def stack(self, value: Tensor) -> Tensor:
+        """A tensor of which each process has its own value, as one that checkpoints can hold: [processes, ...].
+
+        The default is for values that are parts of one tensor, or the same everywhere.
+        """
+        return value
+
     def read_later(self, values: Tensor) -> Callable[[], list[float]]:
         """Starts copying a vector from the device to the host; calling the result waits for the copy."""
         copy = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
@@ -217,39 +222,3 @@ class Replicated(Strategy):
         self, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]
     ) -> Sequence[Tensor | None]:
         """Called where an accumulation window is cut short: the gradients as means over all replicas."""
-
-
-JOIN_TIMEOUT = datetime.timedelta(minutes=30)
-"""How long the processes of a job wait for each other at its start, and for a message of gradients."""
-
-
-def join_process_group(kind: str) -> int:
-    """Makes the process group that the environment describes; returns the number of this process on its machine.
-
-    Raises:
-        ValueError: the environment describes no job of several processes.
-        RuntimeError: the others can't be reached.
-    """
-    plan = process_group_plan()
-    backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
-    if plan is None:
-        # A job of one: what several processes do, as for sharding with offload or for a trial.
-        store = dist.HashStore()  # type: ignore[attr-defined]
-        dist.init_process_group(backend, store=store, rank=0, world_size=1, timeout=JOIN_TIMEOUT)
-        local = 0
-    else:
-        dist.init_process_group(
-            backend,
-            init_method=plan.init_method,
-            rank=plan.rank,
-            world_size=plan.world_size,
-            timeout=JOIN_TIMEOUT,
-        )
-        local = plan.local_rank
-    atexit.register(_leave_process_group)
-    return local
-
-
-def _leave_process_group() -> None:
-    if dist.is_initialized():
-        dist.destroy_process_group()

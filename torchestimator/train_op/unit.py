@@ -179,6 +179,11 @@ class MinimizeUnit:
             torch._foreach_mul_(gradients, correction)
 
 
+def is_accumulated(slot: str) -> bool:
+    """Whether a slot, named as by `Optimization.slots`, is the gradient of a partly filled window."""
+    return slot.rpartition("/")[2].partition("@")[0] == ACCUMULATED
+
+
 def own_part(tensor: Tensor) -> Tensor:
     """The part of a sharded tensor that this process has, which shares its memory; others as they are."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor

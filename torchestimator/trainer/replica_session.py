@@ -21,6 +21,7 @@ from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.replicated import Replicated
 from torchestimator.strategy.strategy import Batch, Strategy
 from torchestimator.train_op.description import Group, Minimize
+from torchestimator.train_op.unit import is_accumulated
 from torchestimator.trainer.first_batch import FirstBatch
 from torchestimator.trainer.interruption import Interruption
 from torchestimator.trainer.random_states import restore_random_states
@@ -170,7 +171,9 @@ class ReplicaTrainingSession(TrainingSession):
 
     def finish(self) -> None:
         """See `TrainingSession.finish`; a partly filled window's gradients are made the same everywhere first."""
-        self._average_window()
+        optimization = self._optimization
+        if optimization.is_accumulating:
+            optimization.put_gradients(self._replicas.average(optimization.parameters, optimization.gradients))
         super().finish()
         self._interruption.held = True
 
@@ -254,11 +257,6 @@ class ReplicaTrainingSession(TrainingSession):
     def _could_not_save(self) -> bool:
         return self._background is not None and self._background.failed
 
-    def _average_window(self) -> None:
-        if self._optimization.is_accumulating:
-            optimization = self._optimization
-            optimization.put_gradients(self._replicas.average(optimization.parameters, optimization.gradients))
-
     def _refuse_nan_parameters(self) -> None:
         message = None
         try:
@@ -270,9 +268,17 @@ class ReplicaTrainingSession(TrainingSession):
                 raise NanLossDuringTrainingError(each)
 
     def _write(self, store: CheckpointStore, group: Processes = ALONE) -> str:  # noqa: ARG002 - a replica is not alone
-        self._average_window()
         self._replicas.share_buffers(self._module)
         return super()._write(store, self._replicas)
+
+    def _slots(self) -> dict[str, Tensor]:
+        slots = super()._slots()
+        return {name: self._replicas.stack(value) if is_accumulated(name) else value for name, value in slots.items()}
+
+    def _own_gradient(self, stacked: Tensor) -> Tensor:
+        if len(stacked) == self._strategy.num_replicas:
+            return stacked[self.rank]
+        return super()._own_gradient(stacked)
 
     def _document(self) -> dict[str, Any]:
         own = self._strategy.exchange(self._own_document())

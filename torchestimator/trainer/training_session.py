@@ -24,7 +24,7 @@ from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, Strategy
 from torchestimator.strings import StringTensor
 from torchestimator.train_op.optimization import Optimization
-from torchestimator.train_op.unit import own_part
+from torchestimator.train_op.unit import is_accumulated, own_part
 from torchestimator.trainer.fetch import StepValues
 from torchestimator.trainer.first_batch import FirstBatch
 from torchestimator.trainer.interruption import Interruption
@@ -259,6 +259,10 @@ class TrainingSession(LoopSession):
         shapes = checkpoint.optimizer_shapes
         slots = {name: self._empty_slot(name, dtype, shape) for name, (dtype, shape) in shapes.items()}
         checkpoint.load(self._model_tensors(), slots)
+        for name in filter(is_accumulated, slots):
+            parameter = self._optimization.parameter_of(name)
+            if parameter is not None and slots[name].dim() > parameter.dim():
+                slots[name] = self._own_gradient(slots[name])
         state = checkpoint.state
         is_converted = "optimization" not in state
         if is_converted:
@@ -277,6 +281,10 @@ class TrainingSession(LoopSession):
         """Puts back the part of the state that belongs to this process."""
         self._hook_states = state["hooks"]
         restore_random_states(self._strategy, state["random"])
+
+    def _own_gradient(self, stacked: Tensor) -> Tensor:
+        """Of gradients that replicas have gathered, [replicas, ...], the one to go on with."""
+        return stacked.mean(0)
 
     def _empty_slot(self, name: str, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:  # noqa: ARG002
         """Memory for a slot that is read from a checkpoint."""
@@ -382,7 +390,7 @@ class TrainingSession(LoopSession):
             self._background.close()
 
     def _write(self, store: CheckpointStore, group: Group = ALONE) -> str:
-        model, slots, document = self._model_tensors(), self._optimization.slots(), self._document()
+        model, slots, document = self._model_tensors(), self._slots(), self._document()
         step = self.global_step
         if not self._saves_in_background:
             return store.save(step, model, slots, document, group=group)
@@ -392,6 +400,9 @@ class TrainingSession(LoopSession):
         path = self._background.save(step, model, slots, document)
         self._is_writing, self._step_of_write = True, step
         return path
+
+    def _slots(self) -> dict[str, Tensor]:
+        return self._optimization.slots()
 
     def _model_tensors(self) -> dict[str, Tensor]:
         tensors = self._module.state_dict()
