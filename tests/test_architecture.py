@@ -280,6 +280,7 @@ OF_NO_MODULE = {
     "test_serving_guide.py": "docs/serving.md",
     "metrics/test_tensorflow_parity.py": "recorded numbers",
     "head/test_tensorflow_parity.py": "recorded numbers",
+    "checkpoint/test_job.py": "a job of several processes",
     "head/test_graphs.py": "heads in graphs",
     "feature_column/test_graphs.py": "columns in graphs",
     "parity/test_canned.py": "recorded trainings of TensorFlow",

@@ -357,7 +357,7 @@ class Estimator(ExportMethods):
             seed = strategy.exchange(self._seed)[0]
             if self._config.compile == "step" and not strategy.captures:
                 raise ValueError(
-                    f'`compile="step"` is for the CPU in this version. Received: a run on {strategy.device}. '
+                    f'`compile="step"` is for one process on a CPU in this version. Received: {strategy!r}. '
                     'Use compile="auto" or "off", which run it eagerly there.'
                 )
             self._made_blueprint = Blueprint(

@@ -59,6 +59,8 @@ class Replicated(Strategy):
         self.rank, self.num_replicas = dist.get_rank(), dist.get_world_size()
         if self._kind == "cuda":
             index = int(os.environ.get("LOCAL_RANK", "0")) if local is None else local
+            if torch.cuda.device_count() == 1:
+                index = 0  # each process has been given a device of its own to see
             torch.cuda.set_device(index)
             self._local = SingleDevice(f"cuda:{index}")
             self._local.setup()
@@ -68,7 +70,7 @@ class Replicated(Strategy):
         from torchestimator.strategy.launcher import report_failures
 
         report_failures()
-        if self.rank and LOG.level == logging.NOTSET:
+        if self.rank and LOG.level == logging.INFO:
             LOG.setLevel(logging.WARNING)  # the chief says it for all
 
     def input_context(self) -> InputContext:

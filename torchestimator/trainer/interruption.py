@@ -20,7 +20,9 @@ class Interruption:
 
     While `held`, a signal is remembered and raised at `release`: the step is complete, random
     numbers and the input's position fit the weights, and an exact checkpoint can be written. A
-    second signal is raised at once. SIGINT raises KeyboardInterrupt, SIGTERM SystemExit(143).
+    SIGINT after a signal is raised at once, for people who have no patience; a second SIGTERM is not,
+    since launchers pass on the one that the process has got already. SIGINT raises KeyboardInterrupt,
+    SIGTERM SystemExit(143).
 
     Where the program has a handler of its own for a signal, that is what runs, at the same moments;
     a signal that it ignores (as under nohup) stays ignored. Outside the main thread signals can't be
@@ -88,13 +90,13 @@ class Interruption:
             self._deliver(number, frame)
         elif number not in _STOPPING:
             self._pending[number] = frame
-        elif any(stopping in self._pending for stopping in _STOPPING):
+        elif number == signal.SIGINT and self.is_pending:
             self._deliver(number, frame)
-        else:
+        elif number not in self._pending:
             self._pending[number] = frame
             if self._previous.get(number) in _ENDS_THE_PROGRAM:
                 name = signal.Signals(number).name
-                _LOG.warning("%s: stopping after the current step; once more stops at once.", name)
+                _LOG.warning("%s: stopping after the current step; Ctrl-C then stops at once.", name)
 
     def _deliver(self, number: int, frame: FrameType | None) -> None:
         handler = self._previous.get(number)

@@ -236,22 +236,24 @@ class ReplicaTrainingSession(TrainingSession):
         self._must_leave = told.leaves > 0
         self._may_save = told.saves > 0
         if told.failed or told.stops:
-            self._stop_together()
+            self._stop_together(told.stops > 0)
 
-    def _stop_together(self) -> None:
+    def _stop_together(self, by_signal: bool) -> None:
         """Ends the loop with an exception on all processes."""
         could_not_save = self._strategy.exchange(self._could_not_save)
         failures = self._strategy.exchange(None if self._failure is None else repr(self._failure))
         self._stops_together = True
         if any(could_not_save):
             self.wait_for_save()
+        if by_signal:
+            # It comes first: it may be the reason why a reader's worker has died.
+            self._interruption.release()
+            raise SystemExit(TERMINATED)
         if self._failure is not None:
             raise self._failure
         for rank, failure in enumerate(failures):
             if failure is not None:
                 raise ReplicaFailedError(f"Process {rank} could not read its next batch: {failure}")
-        self._interruption.release()
-        raise SystemExit(TERMINATED)
 
     @property
     def _could_not_save(self) -> bool:
@@ -324,10 +326,10 @@ def training_session(
 
     Arguments are those of `TrainingSession`.
     """
+    interruption.watch_children()
     if isinstance(strategy, Replicated):
         return ReplicaTrainingSession(module, train_op, strategy, stream, config, interruption)
     assert isinstance(stream, FirstBatch)
-    interruption.watch_children()
     return TrainingSession(module, train_op, strategy, stream, config, interruption)
 
 
