@@ -20,6 +20,7 @@ from torchestimator.spec import EstimatorSpec
 from torchestimator.strategy.strategy import Batch, Strategy
 from torchestimator.strategy.watchdog import Watchdog
 from torchestimator.trainer.first_batch import FirstBatch
+from torchestimator.trainer.lookahead import Lookahead
 from torchestimator.trainer.stand_in import StandIn, batch_of_zeros, describe
 
 
@@ -93,7 +94,8 @@ class Blueprint:
             on_error.pop_all()
             on_error.callback(stream.close)
             try:
-                first = FirstBatch(stream, source.runs_ahead)
+                looks_ahead = mode == ModeKeys.TRAIN and self.strategy.num_replicas > 1 and source.runs_ahead
+                first = FirstBatch(Lookahead(stream) if looks_ahead else stream, source.runs_ahead)
             except StopIteration:
                 return None
             check_batch(first.first.features, first.first.labels)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from torchestimator.strategy.strategy import Batch, BatchStream
+from torchestimator.trainer.lookahead import Lookahead
 
 
 class FirstBatch:
@@ -33,6 +34,11 @@ class FirstBatch:
         """The first batch, as long as it has not been given out."""
         assert self._waiting is not None
         return self._waiting
+
+    @property
+    def failure(self) -> Exception | None:
+        """What the batch after this one has raised, where that is known already."""
+        return self._stream.failure if isinstance(self._stream, Lookahead) else None
 
     @property
     def wait_secs(self) -> float:

@@ -209,7 +209,7 @@ class ReplicaTrainingSession(TrainingSession):
             batches=float(batch is not None),
             leaves=float(self._wants_to_leave),
             stops=float(self._interruption.is_pending),
-            failed=float(self._failure is not None or self._could_not_save),
+            failed=float(self._input_failure is not None or self._could_not_save),
             saves=float(self._wants_to_save),
         )
         weights = [0.0] * len(self._optimization.units)
@@ -241,7 +241,8 @@ class ReplicaTrainingSession(TrainingSession):
     def _stop_together(self, by_signal: bool) -> None:
         """Ends the loop with an exception on all processes."""
         could_not_save = self._strategy.exchange(self._could_not_save)
-        failures = self._strategy.exchange(None if self._failure is None else repr(self._failure))
+        failure = self._input_failure
+        failures = self._strategy.exchange(None if failure is None else repr(failure))
         self._stops_together = True
         if any(could_not_save):
             self.wait_for_save()
@@ -249,11 +250,15 @@ class ReplicaTrainingSession(TrainingSession):
             # It comes first: it may be the reason why a reader's worker has died.
             self._interruption.release()
             raise SystemExit(TERMINATED)
-        if self._failure is not None:
-            raise self._failure
-        for rank, failure in enumerate(failures):
-            if failure is not None:
-                raise ReplicaFailedError(f"Process {rank} could not read its next batch: {failure}")
+        if failure is not None:
+            raise failure
+        for rank, told in enumerate(failures):
+            if told is not None:
+                raise ReplicaFailedError(f"Process {rank} could not read its next batch: {told}")
+
+    @property
+    def _input_failure(self) -> Exception | None:
+        return self._failure or self._first_batch.failure
 
     @property
     def _could_not_save(self) -> bool:

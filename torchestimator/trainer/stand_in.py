@@ -17,6 +17,7 @@ class StandIn:
     """
 
     can_be_taken_back = True
+    failure = None
     wait_secs = 0.0
 
     def __init__(self, batch: Batch) -> None:
