@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 import torchestimator as te
-from tests.replicas.models import restless
+from tests.replicas.models import adversarial, restless
 from tests.replicas.program import data, estimator_of, input_of
 
 
@@ -118,6 +118,24 @@ def an_input_cannot_be_opened_on_one_process(folder, rank):
     return {"error": error_of(lambda: estimator.train(input_fn))}
 
 
+def a_function_as_train_op(folder, rank):
+    def model_fn(features, labels, mode):
+        return restless(features, labels, mode)._replace(train_op=lambda: None)
+
+    estimator = te.Estimator(model_fn, folder, config_of())
+    return {"error": error_of(lambda: estimator.train(input_of("arrays", 500, 1, 2)))}
+
+
+def float16_in_shards(folder, rank):
+    estimator = te.Estimator(restless, folder, config_of(strategy=te.FSDP("cpu"), precision="16"))
+    return {"error": error_of(lambda: estimator.train(input_of("arrays", 500, 1, 2)))}
+
+
+def several_losses_in_shards(folder, rank):
+    estimator = te.Estimator(adversarial, folder, config_of(strategy=te.FSDP("cpu")))
+    return {"error": error_of(lambda: estimator.train(input_of("arrays", 500, 1, 2)))}
+
+
 def the_model_dir_is_not_shared(folder, rank):
     estimator = te.Estimator(restless, f"{folder}/{rank}", config_of())
     return {"error": error_of(lambda: estimator.train(input_of("arrays", 500, 1, 2)))}
@@ -191,6 +209,9 @@ SCENARIOS = (
     the_models_differ,
     a_model_cannot_be_built_on_one_process,
     an_input_cannot_be_opened_on_one_process,
+    a_function_as_train_op,
+    float16_in_shards,
+    several_losses_in_shards,
     the_model_dir_is_not_shared,
     the_reader_of_predictions_leaves,
     training_and_evaluating,

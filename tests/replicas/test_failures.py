@@ -66,6 +66,9 @@ def test_models_that_differ_are_found_at_the_start(results):
     [
         ("a_model_cannot_be_built_on_one_process", "no such column"),
         ("an_input_cannot_be_opened_on_one_process", "data-00001.csv"),
+        ("a_function_as_train_op", "A function as `train_op` can't be run by several processes"),
+        ("float16_in_shards", "te.FSDP has no loss scaling"),
+        ("several_losses_in_shards", "te.FSDP trains all trainable parameters by one loss"),
         ("the_model_dir_is_not_shared", "another folder here than on the chief"),
         ("an_empty_input", "gave no batch"),
     ],

@@ -104,6 +104,18 @@ class FSDP(Replicated):
             )
         return module
 
+    def scaler(self, precision: str) -> torch.amp.GradScaler | None:
+        """See `Strategy.scaler`.
+
+        Raises:
+            ValueError: the precision needs loss scaling.
+        """
+        if precision == "16":
+            raise ValueError(
+                'te.FSDP has no loss scaling, which `precision="16"` needs. Use precision="bf16", or te.DDP().'
+            )
+        return None
+
     def begin_step(self, signal: Tensor, update_follows: bool) -> None:  # noqa: ARG002
         """See `Replicated.begin_step`. Gradients are averaged in each step: gathering whole ones takes their memory."""
         self._signal = signal

@@ -69,6 +69,9 @@ class ReplicaTrainingSession(TrainingSession):
         stream: this process's batches.
         config: the run's settings.
         interruption: keeps signals out of steps and saves.
+
+    Raises:
+        ValueError: the train_op is a function.
     """
 
     def __init__(
@@ -82,6 +85,11 @@ class ReplicaTrainingSession(TrainingSession):
     ) -> None:
         super().__init__(module, train_op, strategy, stream, config, interruption)
         self._replicas = strategy
+        if not self._optimization.units:
+            raise ValueError(
+                "A function as `train_op` can't be run by several processes, which have to average the gradients "
+                f"before the update. Received: {train_op!r}. Write: train_op=te.minimize(loss, optimizer_fn)"
+            )
         length = _WEIGHTS + len(self._optimization.units)
         self._call = strategy.wrap(module, length, self._optimization.is_single)
         self._has_input = isinstance(stream, FirstBatch)
@@ -292,11 +300,11 @@ class ReplicaTrainingSession(TrainingSession):
         return {**super()._document(), "replicas": own[1:]} if self.is_chief else {}
 
     def _restore_own(self, state: dict[str, Any]) -> None:
-        own = own_part(state, self.rank, self._strategy.num_replicas)
-        self._hook_states = own["hooks"]
+        self._hook_states = own_part(state, self.rank, self._strategy.num_replicas)["hooks"]
+        replicas = [state, *state.get("replicas", ())]
         # A replica that the checkpoint does not know goes on with random numbers of its own.
-        if self.rank <= len(state.get("replicas", ())):
-            restore_random_states(self._strategy, own["random"])
+        if self.rank < len(replicas):
+            restore_random_states(self._strategy, replicas[self.rank]["random"])
 
     def _empty_slot(self, name: str, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
         parameter = self._optimization.parameter_of(name)
