@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-peers setup-triton demo test test-triton drills lint format bench clean
+.PHONY: help setup setup-peers setup-triton setup-xla demo test test-triton test-xla drills lint format bench clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ test-triton: setup .venv-triton/.installed  ## Ask the real Triton server for an
 drills: setup  ## Strike trainings with failures and compare how they end; DRILLS=--help shows options
 	$(BIN)/python -m tests.drills $(DRILLS)
 
+test-xla: .venv-xla/.installed  ## Run what needs torch_xla, with the CPU as its device
+	PJRT_DEVICE=CPU .venv-xla/bin/python -m pytest tests/xla
+
 lint: setup  ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,6 +50,14 @@ setup-triton: .venv-triton/.installed  ## Build the environment of the Triton se
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-triton.txt "torch"
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-triton.txt nvidia-pytriton onnxruntime numpy
+	touch $@
+
+setup-xla: .venv-xla/.installed  ## Build the environment with torch_xla
+
+.venv-xla/.installed: pyproject.toml constraints-xla.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-xla.txt torch torch_xla
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-xla.txt -e . pytest
 	touch $@
 
 setup-peers: .venv-lightning/.installed .venv-tf/.installed .venv-mlserver/.installed  ## Build the environments of the peers for bench

@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 
 import torchestimator as te
+from torchestimator import tpu, xla
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "torchestimator"
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMESPACES = {
     "te": te,
+    "te.tpu": tpu,
+    "te.xla": xla,
     **{f"te.{name}": getattr(te, name) for name in te.__all__ if inspect.ismodule(getattr(te, name))},
 }
 
@@ -36,11 +39,13 @@ LAYERS = {
     "__main__": 6,
     "cli": 5,
     "serving": 5,
+    "tpu": 5,
     "estimator": 4,
     "experimental": 4,
     "trainer": 3,
     "capture": 2,
     "strategy": 1,
+    "xla": 1,
     "config": 1,
     "cluster": 1,
 }
@@ -123,7 +128,7 @@ def test_only_the_public_face_knows_the_estimator():
         name: tree
         for name, tree in MODULES.items()
         if name not in {"torchestimator", "torchestimator.experimental"}
-        and not name.startswith("torchestimator.estimator")
+        and not name.startswith(("torchestimator.estimator", "torchestimator.tpu"))
     }
     assert len(outside) < len(MODULES) - 2
     assert not {
@@ -158,7 +163,7 @@ def test_imports_are_absolute():
 
 def test_the_core_names_no_special_hardware():
     words = re.compile(r"(?<![a-z])(xla|tpu)(?![a-z])", re.IGNORECASE)
-    core = [path for path in FILES if path.relative_to(PACKAGE).parts[0] != "xla"]
+    core = [path for path in FILES if path.relative_to(PACKAGE).parts[0] not in {"xla", "tpu"}]
     assert not [str(path) for path in core if words.search(path.read_text(encoding="utf-8"))]
 
 
@@ -298,7 +303,7 @@ def test_tests_mirror_the_package():
     odd = []
     for path in sorted(tests.rglob("test_*.py")):
         relative = path.relative_to(tests)
-        if relative.parts[0] in {"benchmarks", "drills", "replicas"} or relative.as_posix() in OF_NO_MODULE:
+        if relative.parts[0] in {"benchmarks", "drills", "replicas", "xla"} or relative.as_posix() in OF_NO_MODULE:
             continue
         folder = ROOT if relative.parts[0] == "recipes" else PACKAGE
         module = folder / relative.with_name(relative.name.removeprefix("test_"))

@@ -1,7 +1,7 @@
 """Hashing whole tensors of 64-bit values, with the results TensorFlow has.
 
-int64 tensors stand for unsigned numbers: sums and products wrap alike, and a logical shift is an arithmetic one with
-the copies of the sign masked out. Only operators are used that every exporter knows.
+int64 tensors stand for unsigned numbers: sums and products wrap alike, and a logical shift is one without the sign,
+which is moved by itself. Only operators are used that every exporter knows.
 """
 
 from collections.abc import Sequence
@@ -39,8 +39,8 @@ def unsigned_remainder(values: Tensor, divisor: int) -> Tensor:
     """
     wrapped = (1 << 64) % divisor
     if wrapped:
-        # A value below zero, whose shifted sign is -1, stands for 2**64 more.
-        values = torch.add(values, values >> 63, alpha=-wrapped)
+        # A value below zero stands for 2**64 more.
+        values = values + (values < 0) * wrapped
     return values % divisor
 
 
@@ -57,7 +57,7 @@ class UnsignedDivisors:
 
     def remainders(self, values: "np.ndarray[Any, np.dtype[np.int64]]") -> "np.ndarray[Any, np.dtype[np.int64]]":
         """[divisors, batch] of as many values."""
-        return (values - (values >> 63) * self._wraps) % self._divisors
+        return (values + (values < 0) * self._wraps) % self._divisors
 
 
 def mixed_for_cross(values: W) -> W:
@@ -136,7 +136,8 @@ def _word(characters: Tensor, powers: Tensor) -> Tensor:
 
 
 def _shifted(values: W, count: int) -> W:
-    return (values >> count) & ((1 << (64 - count)) - 1)
+    # Devices don't agree on what shifting a number below zero gives, so the sign is moved by itself.
+    return ((values & (_ALL >> 1)) >> count) + (values < 0) * (1 << (63 - count))
 
 
 def _rotated(values: Tensor, count: int) -> Tensor:

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+_WITHOUT_GENERATOR = ("cpu", "meta")
+"""Kinds of devices that have no random generator besides the CPU's, which is kept in any case."""
+
 
 def derive_seed(base: int, name: str) -> int:
     """A seed in [0, 2**63) that is a fixed function of a base seed and a name.
@@ -22,9 +25,11 @@ def seed_generators(device: torch.device | None, seed: int) -> None:
     """Starts torch's generators (the CPU's and that of `device`), NumPy's global one and Python's anew."""
     # torch.manual_seed would seed all devices, also those whose generators nobody puts back.
     torch.default_generator.manual_seed(seed)
-    if device is not None and device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
+    if device is not None and device.type not in _WITHOUT_GENERATOR:
+        # What torch.cuda is to CUDA devices; packages of other devices add theirs to torch.
+        accelerator = torch.get_device_module(device)
+        with accelerator.device(device):
+            accelerator.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
 
@@ -40,11 +45,13 @@ def forked_random(device: torch.device | None = None, seed: int | None = None) -
         device: whose generator is to be kept besides the CPU's.
         seed: what the generators start from inside; None: their current states.
     """
-    cuda = [device] if device is not None and device.type == "cuda" else []
+    devices, kind = [], "cuda"
+    if device is not None and device.type not in _WITHOUT_GENERATOR:
+        devices, kind = [device], device.type
     numpy_state = np.random.get_state()
     python_state = random.getstate()
     try:
-        with torch.random.fork_rng(devices=cuda):
+        with torch.random.fork_rng(devices=devices, device_type=kind):
             if seed is not None:
                 seed_generators(device, seed)
             yield

@@ -1,0 +1,102 @@
+"""A process with four virtual devices, or one that uses them wrongly; writes what it found as JSON."""
+
+import json
+import os
+import sys
+
+os.environ.update(PJRT_DEVICE="CPU", CPU_NUM_DEVICES="4")
+
+import torch
+
+import torchestimator as te
+from tests.tpu import models as tpu_models
+from tests.xla.models import estimator_on, input_fn, losses_of
+from torchestimator import tpu, xla
+
+CPU = te.SingleDevice("cpu")
+
+
+def compare(folder):
+    """The same trainings, evaluations and predictions on four devices and on the CPU."""
+    strategy = xla.XlaStrategy()
+    found = {"strategy": repr(strategy)}
+    for name, place in (("xla", strategy), ("cpu", CPU)):
+        estimator = estimator_on(place, f"{folder}/{name}")
+        found[name] = {
+            "losses": losses_of(estimator, 100).tolist(),
+            # Batches of 7 examples over 4 devices, and a last one of 5.
+            "evaluation": {key: float(value) for key, value in estimator.evaluate(input_fn).items()},
+            "predictions": [row["probabilities"].tolist() for row in estimator.predict(input_fn)],
+        }
+    found["resumed on the CPU"] = losses_of(estimator_on(CPU, f"{folder}/xla"), 5).tolist()
+    found["resumed on the devices"] = losses_of(estimator_on(strategy, f"{folder}/cpu"), 5).tolist()
+    return found
+
+
+def estimate(folder):
+    """TPUEstimator with each way of input, on four cores and without."""
+    found = {}
+    ways = {"core": False, "host": True, "turns": tpu.InputPipelineConfig.PER_HOST_V2}
+    for name, way in ways.items():
+        settings = {"tpu_config": tpu.TPUConfig(iterations_per_loop=5, per_host_input_for_training=way)}
+        estimator, seen = cores_estimator(f"{folder}/{name}", settings), []
+        hook = tpu_models.Losses()
+
+        def counted(params, mode, seen=seen):
+            context = params["context"]
+            seen.append([params["batch_size"], *context.current_input_fn_deployment()[1:]])
+            return tpu_models.endless(params, mode)
+
+        estimator.train(counted, hooks=[hook], steps=10)
+        results = estimator.evaluate(counted, steps=5)
+        found[name] = {
+            "losses": hook.values,
+            "seen": seen,
+            "accuracy": float(results["accuracy"]),
+            "predictions": len(list(estimator.predict(counted))),
+        }
+    try:
+        settings = {"tpu_config": tpu.TPUConfig(num_shards=8)}
+        cores_estimator(f"{folder}/shards", settings).train(tpu_models.endless, steps=1)
+    except ValueError as error:
+        found["num_shards"] = str(error)
+    return found
+
+
+def cores_estimator(model_dir, settings):
+    return tpu.TPUEstimator(
+        tpu_models.model_fn,
+        config=tpu_models.config(model_dir, **settings),
+        train_batch_size=8,
+        eval_batch_size=8,
+        predict_batch_size=8,
+    )
+
+
+def use_tensors_first(folder):
+    """SPMD that comes too late."""
+    import torch_xla
+
+    torch.ones(2).to(torch_xla.device())
+    return error_of(xla.XlaStrategy)
+
+
+def use_gradients_first(folder):
+    """Devices that come too late."""
+    torch.ones(2, requires_grad=True).sum().backward()
+    return error_of(lambda: losses_of(estimator_on(xla.XlaStrategy(), folder), 1))
+
+
+def error_of(function):
+    try:
+        function()
+    except RuntimeError as error:
+        return {"error": str(error)}
+    return {"error": "none"}
+
+
+if __name__ == "__main__":
+    task, folder = sys.argv[1:]
+    torch.set_num_threads(1)
+    with open(f"{folder}/found.json", "w", encoding="utf-8") as file:
+        json.dump(globals()[task](folder), file)

@@ -1,0 +1,56 @@
+"""Four devices as one. SPMD can't be switched off again, so each case has a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def found_by(task, folder):
+    command = [sys.executable, "-m", "tests.xla.spmd_driver", task, str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads((folder / "found.json").read_text(encoding="utf-8"))
+
+
+def test_four_devices_give_the_numbers_of_the_cpu(tmp_path):
+    found = found_by("compare", tmp_path)
+    assert found["strategy"] == "XlaStrategy(4 x CPU)"
+    ours, theirs = found["xla"], found["cpu"]
+    assert np.abs(np.subtract(ours["losses"], theirs["losses"])).max() < 1e-5
+    assert ours["evaluation"] == pytest.approx(theirs["evaluation"], abs=1e-5)
+    np.testing.assert_allclose(ours["predictions"], theirs["predictions"], atol=1e-5)
+    assert len(ours["predictions"]) == 40
+    assert found["resumed on the CPU"] == pytest.approx(found["resumed on the devices"], abs=1e-5)
+
+
+def test_every_way_of_input_trains_on_whole_batches(tmp_path):
+    found = found_by("estimate", tmp_path)
+    core, host, turns = (found[name] for name in ("core", "host", "turns"))
+    assert [len(each["losses"]) for each in (core, host, turns)] == [2, 2, 2]
+    # Read in turns or at once, a step sees the same examples; each core's own input_fn starts at the beginning.
+    assert turns["losses"] == pytest.approx(host["losses"], abs=1e-6)
+    assert core["losses"] != pytest.approx(host["losses"], abs=1e-3)
+    assert core["seen"] == [*([2, call, 4, 1] for call in range(4)), [8, 0, 1, 4], [8, 0, 1, 4]]
+    assert host["seen"] == [[8, 0, 1, 4]] * 3
+    assert turns["seen"] == [[2, 0, 1, 4]] * 3
+    assert [each["predictions"] for each in (core, host, turns)] == [40, 40, 40]
+    assert turns["accuracy"] == host["accuracy"]
+    assert "there are 4: 1 host(s) with 4 core(s). Received: 8" in found["num_shards"]
+
+
+def test_spmd_that_comes_too_late_is_explained(tmp_path):
+    error = found_by("use_tensors_first", tmp_path)["error"]
+    assert "this program has put tensors on one of them before" in error
+
+
+def test_devices_that_come_too_late_are_explained(tmp_path):
+    error = found_by("use_gradients_first", tmp_path)["error"]
+    assert "it has computed gradients elsewhere before" in error

@@ -1,0 +1,197 @@
+"""What model_fn and input_fn get in `params`, by mode."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torchestimator.inputs.input_context import InputContext
+from torchestimator.inputs.input_fn import open_input
+from torchestimator.inputs.iterator import InputIterator
+from torchestimator.mode_keys import ModeKeys
+from torchestimator.model.arguments import function_name, named_arguments
+from torchestimator.spec import EstimatorSpec
+from torchestimator.tpu.batch_sizes import (
+    ARGUMENTS,
+    BatchSizes,
+    batch_sizes,
+    batches_per_step,
+    calls_of_input_fn,
+    check_divisible,
+)
+from torchestimator.tpu.context import TPUContext
+from torchestimator.tpu.input_pipeline import InputPipelineConfig
+from torchestimator.tpu.joined_input import JoinedInput
+from torchestimator.tpu.spec import TPUEstimatorSpec
+from torchestimator.tpu.topology import Topology
+from torchestimator.tpu.tpu_config import TPUConfig
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Where the functions of a TPUEstimator run, and on how much data."""
+
+    global_batch_sizes: Mapping[str, int | None]
+    """By mode; None: not known."""
+    tpu_config: TPUConfig
+    """How the cores are used."""
+    uses_tpu: bool
+    """Whether they run for TPU cores."""
+    topology: Callable[[], Topology]
+    """Tells hosts and cores, once the strategy knows them; without TPU cores, processes are hosts of one core."""
+
+    def sizes(self, mode: str) -> BatchSizes | None:
+        """`params["batch_size"]` of input_fn and of model_fn; None where the size is not known.
+
+        Raises:
+            ValueError: the batch can't be divided evenly, or the script expects another number of replicas.
+        """
+        size, topology = self.global_batch_sizes[mode], self.topology()
+        if size is None:
+            return None
+        if not self.uses_tpu:
+            check_divisible(mode, size, topology.num_replicas)
+            return BatchSizes(size // topology.num_replicas, size // topology.num_replicas)
+        expected = self.tpu_config.num_shards
+        if expected not in (None, topology.num_replicas):
+            raise ValueError(
+                f"`num_shards` says how many replicas the script expects, and there are {topology.num_replicas}: "
+                f"{topology.num_hosts} host(s) with {topology.cores_per_host} core(s). Received: {expected}. "
+                "Leave it out to use what is there."
+            )
+        config = self.tpu_config
+        by_core = batch_sizes(mode, size, topology, config.training_input, config.eval_training_input_configuration)
+        # All cores of a host are one device to the model, which sees what they see together.
+        return by_core._replace(model_fn=size)
+
+    def model_fn(self, model_fn: Callable[..., Any]) -> Callable[..., EstimatorSpec]:
+        """The user's model_fn with "batch_size", "use_tpu" and "context" in its params, returning a te.EstimatorSpec.
+
+        Raises:
+            ValueError: it takes no params.
+        """
+        added: dict[str, dict[str, Any]] = {}
+
+        def params_of(mode: str) -> dict[str, Any]:
+            if mode not in added:
+                sizes = self.sizes(mode)
+                added[mode] = {} if sizes is None else {"batch_size": sizes.model_fn}
+                added[mode]["use_tpu"] = self.uses_tpu
+                if self.uses_tpu:
+                    added[mode]["context"] = TPUContext(self.topology())
+            return added[mode]
+
+        every = self.tpu_config.experimental_host_call_every_n_steps
+        return adapted_model_fn(model_fn, params_of, every)
+
+    def input_fn(self, input_fn: Callable[..., Any], mode: str) -> Callable[..., Any]:
+        """The user's input_fn, called as often and with such sizes as the configuration says.
+
+        Raises:
+            ValueError: it takes no params.
+        """
+        taken = named_arguments(input_fn, "input_fn")
+        if "params" not in taken:
+            raise ValueError(
+                f"`input_fn` ({function_name(input_fn)}) takes no argument named `params`, in which TPUEstimator tells "
+                f"it the size of a batch. Received arguments: {list(taken)}. Write: def input_fn(params): "
+                'batch_size = params["batch_size"]'
+            )
+        sizes, topology, config = self.sizes(mode), self.topology(), self.tpu_config
+        added: dict[str, Any] = {} if sizes is None else {"batch_size": sizes.input_fn}
+        if not self.uses_tpu:
+            return _with_params(input_fn, added)
+        calls = calls_of_input_fn(mode, topology, config.training_input)
+        is_sliced = mode != ModeKeys.TRAIN and config.eval_training_input_configuration == InputPipelineConfig.SLICED
+        batches = batches_per_step(topology, config.training_input, is_sliced)
+        contexts = [TPUContext(topology, 0, calls, call) for call in range(calls)]
+        if calls == batches == 1:
+            return _with_params(input_fn, {**added, "context": contexts[0]})
+
+        def joined(mode: str, params: dict[str, Any], config: Any, input_context: InputContext) -> InputIterator:
+            opened = [
+                open_input(input_fn, mode, {**params, **added, "context": context}, config, input_context)
+                for context in contexts
+            ]
+            return JoinedInput(opened, batches)
+
+        return joined
+
+
+def adapted_model_fn(
+    model_fn: Callable[..., Any], params_of: Callable[[str], Mapping[str, Any]], host_call_every_n_steps: int = 1
+) -> Callable[..., EstimatorSpec]:
+    """A model_fn with further params, whose TPUEstimatorSpec becomes a te.EstimatorSpec.
+
+    Args:
+        model_fn: the user's.
+        params_of: what its params have besides the user's, by mode.
+        host_call_every_n_steps: steps between two calls of a spec's host_call.
+
+    Raises:
+        ValueError: it takes no params.
+    """
+    taken = named_arguments(model_fn, "model_fn")
+    if "params" not in taken:
+        raise ValueError(
+            f"`model_fn` ({function_name(model_fn)}) takes no argument named `params`, in which TPUEstimator tells it "
+            f"the size of a batch. Received arguments: {list(taken)}. "
+            "Write: def model_fn(features, labels, mode, params)"
+        )
+    takes_mode = "mode" in taken
+
+    def adapted(**arguments: Any) -> EstimatorSpec:
+        mode = arguments["mode"] if takes_mode else arguments.pop("mode")
+        arguments["params"] = {**arguments["params"], **params_of(mode)}
+        spec = model_fn(**arguments)
+        if isinstance(spec, TPUEstimatorSpec):
+            return spec.as_estimator_spec(host_call_every_n_steps)
+        return spec  # type: ignore[no-any-return]
+
+    names = {**taken, "mode": taken.get("mode", inspect.Parameter("mode", inspect.Parameter.KEYWORD_ONLY))}
+    adapted.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in names.values()]
+    )
+    adapted.__qualname__ = function_name(model_fn)
+    return adapted
+
+
+def _with_params(input_fn: Callable[..., Any], added: dict[str, Any]) -> Callable[..., Any]:
+    """The same input_fn with further params."""
+
+    def adapted(**arguments: Any) -> Any:
+        return input_fn(**{**arguments, "params": {**arguments["params"], **added}})
+
+    taken = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in named_arguments(input_fn, "input_fn").values()
+    ]
+    adapted.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+    adapted.__qualname__ = function_name(input_fn)
+    return adapted
+
+
+def check_sizes(sizes: Mapping[str, Any], is_needed: bool) -> None:
+    """Looks at the batch sizes of the constructor.
+
+    Args:
+        sizes: by mode.
+        is_needed: whether training can't do without.
+
+    Raises:
+        ValueError: one is not positive, or missing.
+        TypeError: one is no integer.
+    """
+    for mode, size in sizes.items():
+        argument = ARGUMENTS[mode]
+        if size is None:
+            if is_needed and mode == ModeKeys.TRAIN:
+                raise ValueError(
+                    f"`{argument}` is needed with use_tpu=True: the size of the whole batch, over all cores. "
+                    "Received: None."
+                )
+            continue
+        if isinstance(size, bool) or not isinstance(size, int):
+            raise TypeError(f"`{argument}` must be an integer. Received: {size!r}.")
+        if size < 1:
+            raise ValueError(f"`{argument}` must be positive. Received: {size}.")

@@ -1,0 +1,187 @@
+"""All devices of this host through torch_xla, as one: TPU cores, or CPUs that stand in for them."""
+
+import contextlib
+import functools
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torchestimator.cluster import process_group_plan
+from torchestimator.inputs.batch import to_tensors
+from torchestimator.inputs.input_context import InputContext
+from torchestimator.inputs.iterator import InputIterator
+from torchestimator.inputs.prefetch import batches_of
+from torchestimator.strategy.host import to_arrays
+from torchestimator.strategy.strategy import Batch, BatchStream, Strategy
+from torchestimator.xla import generators
+from torchestimator.xla.runtime import check_gradients, load, open_devices
+from torchestimator.xla.step_watch import StepWatch
+from torchestimator.xla.stream import XlaStream
+
+_AXIS = "data"
+
+
+class XlaStrategy(Strategy):
+    """Runs on the devices of this host that torch_xla has: `RunConfig(strategy=xla.XlaStrategy())`.
+
+    One process drives all of them as one device (SPMD): batches are those of the whole step and are divided among the
+    devices, weights are on each, and the loss, its gradient and BatchNorm's statistics are those of the whole batch.
+    Steps are recorded and compiled; every new shape of a batch is compiled once more, so let all batches have one.
+
+    The devices are opened when the object is made, which has to be before the program computes any gradients: torch
+    can't take in a new kind of device after that.
+
+    Raises:
+        ImportError: torch_xla is not installed.
+        RuntimeError: it does not fit torch, there is no device, or the program has used torch_xla in another way.
+    """
+
+    def __init__(self) -> None:
+        self.device, self.num_devices = open_devices()
+        self._torch_xla = load()
+        generators.register()
+        self._has_recorded = False
+        self._mesh: Any = None
+        self._watch: StepWatch | None = None
+
+    def __repr__(self) -> str:
+        return f"XlaStrategy({self.num_devices} x {self._kind()})"
+
+    def setup(self) -> None:
+        """See `Strategy.setup`.
+
+        Raises:
+            ValueError: there are several processes.
+            RuntimeError: gradients can't be computed.
+        """
+        plan = process_group_plan(None)
+        if plan is not None:
+            raise ValueError(
+                f"XlaStrategy drives all devices of a host from one process, and this is {plan}. Start the script "
+                "plainly: python script.py"
+            )
+        check_gradients(self.device)
+        if self.num_devices > 1:
+            sharding = importlib.import_module("torch_xla.distributed.spmd")
+            self._mesh = sharding.Mesh(np.arange(self.num_devices), (self.num_devices,), (_AXIS,))
+            self._mark = sharding.mark_sharding
+        self._sync()
+
+    def input_context(self) -> InputContext:
+        """See `Strategy.input_context`: one process reads everything."""
+        return InputContext()
+
+    def stream(self, source: InputIterator, *, prefetch: int, keep_strings: bool) -> BatchStream:
+        """See `Strategy.stream`."""
+        to_batch = functools.partial(_to_host_batch, keep_strings=keep_strings)
+        batches = batches_of(source, to_batch, 0 if source.in_memory else prefetch)
+        return XlaStream(batches, self._to_device, self._begin_step)
+
+    def place(self, module: nn.Module) -> None:  # noqa: ARG002
+        """See `Strategy.place`: it was built on the device; what building recorded is run apart from the steps."""
+        self._sync()
+
+    def autocast(self, precision: str) -> Callable[[], AbstractContextManager[None]] | None:
+        """See `Strategy.autocast`.
+
+        Raises:
+            ValueError: `precision` is float16.
+        """
+        if precision == "16":
+            raise ValueError(
+                '`precision="16"` is not for TPU cores, which have no loss scaling. Received: "16". '
+                'Use RunConfig(precision="bf16").'
+            )
+        return functools.partial(_forward, precision == "bf16")
+
+    def scaler(self, precision: str) -> torch.amp.GradScaler | None:  # noqa: ARG002 - bfloat16 needs none
+        """See `Strategy.scaler`."""
+        return None
+
+    def backward(
+        self,
+        loss: Tensor,
+        inputs: list[nn.Parameter] | None,
+        retain_graph: bool,
+        update_follows: bool,  # noqa: ARG002 - gradients are those of the whole batch anyway
+    ) -> None:
+        """See `Strategy.backward`."""
+        loss.backward(retain_graph=retain_graph, inputs=inputs)  # type: ignore[no-untyped-call]
+
+    def end_step(self) -> None:
+        """See `Strategy.end_step`: starts the step that was recorded, and does not wait for it."""
+        self._sync()
+        if self._watch is not None:
+            self._watch.end()
+
+    def to_host(self, tensors: Sequence[Tensor]) -> list[np.ndarray[Any, Any]]:
+        """See `Strategy.to_host`."""
+        if self._has_recorded:
+            self._sync()
+        with torch.inference_mode(False), torch.no_grad():
+            values = [tensor.detach() for tensor in tensors]
+            places = [place for place, value in enumerate(values) if value.device.type == "xla"]
+            copies = self._torch_xla._XLAC._xla_get_cpu_tensors([values[place] for place in places])
+            for place, copy in zip(places, copies, strict=True):
+                values[place] = copy
+            return to_arrays(values)
+
+    def share_buffers(self, module: nn.Module) -> None:
+        """See `Strategy.share_buffers`: there are no others."""
+
+    def exchange(self, document: Any) -> list[Any]:
+        """See `Strategy.exchange`."""
+        return [document]
+
+    def random_state(self) -> dict[str, Tensor]:
+        """See `Strategy.random_state`."""
+        return {"cpu": torch.get_rng_state(), "xla": generators.get_rng_state()}
+
+    def set_random_state(self, state: Mapping[str, Tensor]) -> None:
+        """See `Strategy.set_random_state`; the state of a run elsewhere has none for these devices."""
+        torch.set_rng_state(state["cpu"])
+        if "xla" in state:
+            generators.set_rng_state(state["xla"])
+
+    def _begin_step(self, watch: StepWatch) -> None:
+        if self._has_recorded:
+            self._sync()
+        self._has_recorded, self._watch = True, watch
+
+    def _sync(self) -> None:
+        self._torch_xla.sync()
+        self._has_recorded = False
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        placed = tensor.to(self.device)
+        # What can't be divided evenly is on all devices: the partitioner ends the process over some uneven ones.
+        if self._mesh is not None and placed.dim() and placed.shape[0] % self.num_devices == 0:
+            self._mark(placed, self._mesh, (_AXIS,) + (None,) * (placed.dim() - 1))
+        return placed
+
+    def _kind(self) -> str:
+        kind: str = importlib.import_module("torch_xla.runtime").device_type()
+        return kind
+
+
+def _to_host_batch(raw: tuple[Any, Any], *, keep_strings: bool) -> Batch:
+    features, strings = to_tensors(raw[0], keep_strings)
+    labels = None if raw[1] is None else to_tensors(raw[1], False, "labels")[0]
+    return Batch(features, labels, strings)
+
+
+@contextlib.contextmanager
+def _forward(in_bfloat16: bool) -> Iterator[None]:
+    """What the model runs in: bfloat16 where wanted, and never the inference mode, in which XLA tensors fail."""
+    with contextlib.ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+        if in_bfloat16:
+            stack.enter_context(torch.autocast("xla", dtype=torch.bfloat16))
+        yield
