@@ -21,7 +21,7 @@ demo: setup  ## Train, interrupt, resume, evaluate, predict and export on real h
 	$(BIN)/python recipes/digits.py --model-dir runs/digits --fresh
 
 test: setup  ## Run the tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-triton: setup .venv-triton/.installed  ## Ask the real Triton server for answers of real exports
 	$(BIN)/python -m pytest -m triton tests/triton

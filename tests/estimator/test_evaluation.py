@@ -43,6 +43,7 @@ try:
     results, exports = te.train_and_evaluate(estimator, te.TrainSpec(linear_input(batch_size=2), 5), spec)
 except Exception as error:
     print(rank, "fails", type(error).__name__, error, flush=True)
+    estimator.strategy.exchange(None)  # torch's launcher ends the others as soon as one has failed
     sys.exit(3)
 print(rank, "ends", float(results["error"]), int(results["global_step"]), exports, flush=True)
 """
@@ -57,7 +58,7 @@ def run(tmp_path):
         process = subprocess.run(
             [sys.executable, "program.py", task],
             cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"},
             capture_output=True,
             text=True,
             timeout=180,
@@ -90,7 +91,7 @@ def test_the_chief_decides_and_exports_and_the_others_know_the_results(tmp_path,
 
 def test_an_error_of_an_exporter_ends_all_processes(run):
     status, chief, other, errors = run("export")
-    assert status == 3
+    assert status == 3, errors
     assert len(other) == 1, errors
     for line in (chief[-1], other[0]):
         assert line.startswith("fails")
