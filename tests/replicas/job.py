@@ -28,6 +28,7 @@ def environment(rank, size, port):
         "MASTER_ADDR": "localhost",
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
+        "PYTHONFAULTHANDLER": "1",
     }
 
 
